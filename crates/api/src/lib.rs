@@ -1,0 +1,1 @@
+//! Typed Kubernetes v1.36 objects, and the few that k8s-openapi lacks

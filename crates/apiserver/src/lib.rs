@@ -1,0 +1,1 @@
+//! kube-apiserver: filters, discovery, OpenAPI, watch streams and proxying over the registry

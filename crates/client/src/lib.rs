@@ -1,0 +1,1 @@
+//! Kubernetes client, informers with indexes, keyed rate-limited queues, lease election and events

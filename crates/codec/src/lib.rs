@@ -1,0 +1,1 @@
+//! JSON, YAML and protobuf: strict decoding, negotiation and transcoding

@@ -1,0 +1,1 @@
+//! What each binary shares: flags, feature gates, health, metrics, logs, shutdown

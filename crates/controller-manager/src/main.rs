@@ -1,0 +1,2 @@
+//! The `kube-controller-manager` binary.
+fn main() {}

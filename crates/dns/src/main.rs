@@ -1,0 +1,2 @@
+//! The `cluster-dns` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! kubelet: sync loop, pod workers, probes, cgroups, status and server

@@ -1,0 +1,1 @@
+//! Certificates, signing requests, token keys and their reload from disk

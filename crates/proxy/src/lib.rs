@@ -1,0 +1,1 @@
+//! kube-proxy: service model and rule back-ends

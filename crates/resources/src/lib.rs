@@ -1,0 +1,1 @@
+//! One file for each built-in resource: strategy, validation, print columns

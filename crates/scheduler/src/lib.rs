@@ -1,0 +1,1 @@
+//! kube-scheduler: queue, cache, cycle and plug-ins

@@ -1,0 +1,2 @@
+//! The `kube-scheduler` binary.
+fn main() {}

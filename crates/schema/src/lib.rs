@@ -1,0 +1,1 @@
+//! The facts of every type: fields, list kinds, merge keys, presence, defaults

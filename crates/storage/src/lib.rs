@@ -1,0 +1,1 @@
+//! The etcd store and the watch cache: keys, bytes, revisions

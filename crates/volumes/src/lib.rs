@@ -1,0 +1,1 @@
+//! Volume plug-ins of the kubelet

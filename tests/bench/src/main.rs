@@ -1,0 +1,2 @@
+//! Benchmarks that run against any apiserver URL.
+fn main() {}

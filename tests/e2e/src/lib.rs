@@ -1,0 +1,1 @@
+//! End-to-end suite: drives a real cluster with the real kubectl.
