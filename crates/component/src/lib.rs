@@ -1,1 +1,15 @@
-//! What each binary shares: flags, feature gates, health, metrics, logs, shutdown
+//! What each binary shares: flags, feature gates, logs, health, metrics, the side server and shutdown.
+//!
+//! Entry points: [`flags::parse_or_exit`], [`logs::init`], [`shutdown::on_signals`], [`health::Health`],
+//! [`metrics::Metrics`] and [`serve::Server`].
+//!
+//! Invariant: this crate never knows a component: what differs comes in as tables and closures.
+
+pub mod features;
+pub mod flags;
+pub mod health;
+pub mod logs;
+pub mod metrics;
+pub mod serve;
+pub mod shutdown;
+pub mod version;
