@@ -1,6 +1,16 @@
 //! Who asks (authenticators) and whether they may (RBAC, Node, and the traits that others plug into).
 //!
+//! Entry points: [`authenticate::Authenticators`], [`authorizers::Union`], [`rbac::Rbac`], [`node::Node`],
+//! [`service_account::Tokens`] and [`policy::objects`] (the RBAC objects a cluster starts with).
+//!
 //! Invariant: this crate never reads etcd; what it needs of the cluster comes through [`Lookup`].
+
+pub mod authenticate;
+pub mod authorizers;
+pub mod node;
+pub mod policy;
+pub mod rbac;
+pub mod service_account;
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -68,6 +78,11 @@ pub trait Lookup: Send + Sync {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<serde_json::Value>>;
     /// All objects of a resource in a namespace (all namespaces where it is empty).
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<serde_json::Value>>;
+    /// The pods that are bound to a node, by the index on `spec.nodeName`.
+    fn pods_on_node(&self, node: &str) -> Vec<Arc<serde_json::Value>> {
+        let bound = |p: &Arc<serde_json::Value>| p["spec"]["nodeName"].as_str() == Some(node);
+        self.list("", "pods", "").into_iter().filter(bound).collect()
+    }
     /// Rises whenever an object of the resource changes, so that what was derived of it can be kept till then.
     fn revision(&self, group: &str, resource: &str) -> u64;
 }
