@@ -107,7 +107,14 @@ pub trait Cluster: Send + Sync {
     /// One object, consistently.
     async fn get_live(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Value, Status>;
     /// Creates an object through its strategy, without admission.
-    async fn create(&self, ctx: &Context, group: &str, resource: &str, object: Value, dry_run: bool) -> Result<Value, Status>;
+    async fn create(
+        &self,
+        ctx: &Context,
+        group: &str,
+        resource: &str,
+        object: Value,
+        dry_run: bool,
+    ) -> Result<Value, Status>;
     /// Reads, changes and writes an object, again and again until nobody came between; `subresource` picks the
     /// strategy (`""`, `"status"`). Without admission.
     async fn update(

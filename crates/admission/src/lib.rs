@@ -5,6 +5,8 @@
 //! Invariant: this crate never talks to etcd; it reads and writes the cluster through [`Cluster`].
 
 pub mod cluster;
+pub mod plugins;
+mod pods;
 
 pub use cluster::{Cluster, Context, ServerConfig};
 
