@@ -123,7 +123,7 @@ pub trait Cluster: Send + Sync {
         (group, resource, subresource): (&str, &str, &str),
         (namespace, name): (&str, &str),
         dry_run: bool,
-        change: &mut (dyn FnMut(&mut Value) -> Result<(), Status> + Send),
+        change: &mut (dyn for<'v> FnMut(&'v mut Value) -> Result<(), Status> + Send),
     ) -> Result<Value, Status>;
     /// Deletes an object through its strategy.
     async fn delete(

@@ -72,6 +72,10 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// No plug-ins.
+    pub const fn empty() -> Self {
+        Self { plugins: Vec::new() }
+    }
     /// From plug-ins in the order they run.
     pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
         Self { plugins }

@@ -217,10 +217,14 @@ impl ErrorList {
     pub fn not_found(&mut self, field: &Path, value: impl Shown) {
         self.add(field, ErrorType::NotFound, format!(": {}", value.shown()));
     }
-    /// `Unsupported value: <value>: supported values: "a", "b"`; upstream sorts the values it supports.
+    /// `Unsupported value: <value>: supported values: "a", "b"`, sorted, as upstream lists its sets.
     pub fn not_supported(&mut self, field: &Path, value: impl Shown, supported: &[&str]) {
         let mut s = supported.to_vec();
         s.sort_unstable();
+        self.not_supported_in_order(field, value, &s);
+    }
+    /// The same in the order given, as upstream lists its slices.
+    pub fn not_supported_in_order(&mut self, field: &Path, value: impl Shown, s: &[&str]) {
         let list: Vec<String> = s.iter().map(|v| go_quote(v)).collect();
         let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
         self.add(field, ErrorType::NotSupported, value_and_detail(&value.shown(), &detail));

@@ -1,13 +1,7 @@
-//! Label and field selectors: parsing, printing and matching (rule: apimachinery `pkg/labels`, `pkg/fields`).
+//! Label and field selectors: parsing, printing and matching.
 
-/// A parsed label selector; empty selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LabelSelector {
-    // Filled in by the owner of this module.
-}
+mod field;
+mod label;
 
-/// A parsed field selector; empty selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldSelector {
-    // Filled in by the owner of this module.
-}
+pub use field::{FieldRequirement, FieldSelector};
+pub use label::{LabelSelector, Operator, Requirement};

@@ -91,6 +91,9 @@ pub struct Status {
     /// The HTTP status code; 0 where the answer is a success that says none.
     #[serde(default, skip_serializing_if = "is_zero_u16")]
     pub code: u16,
+    /// `metadata.continue`: with an expired continue token comes one that goes on with what is there now.
+    #[serde(skip)]
+    pub continue_token: String,
 }
 fn is_unknown(r: &Reason) -> bool {
     *r == Reason::Unknown
@@ -113,7 +116,14 @@ fn about(gr: &GroupResource, name: &str) -> Details {
 impl Status {
     /// Any failure.
     pub fn failure(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { status: "Failure".into(), message: message.into(), reason, details: None, code }
+        Self {
+            status: "Failure".into(),
+            message: message.into(),
+            reason,
+            details: None,
+            code,
+            continue_token: String::new(),
+        }
     }
     /// The same with details.
     #[must_use]
@@ -134,7 +144,8 @@ impl Status {
     }
     /// `pods "p" already exists`.
     pub fn already_exists(gr: &GroupResource, name: &str) -> Self {
-        Self::failure(409, Reason::AlreadyExists, format!("{gr} \"{name}\" already exists")).with_details(about(gr, name))
+        Self::failure(409, Reason::AlreadyExists, format!("{gr} \"{name}\" already exists"))
+            .with_details(about(gr, name))
     }
     /// `Operation cannot be fulfilled on pods "p": <why>`.
     pub fn conflict(gr: &GroupResource, name: &str, why: impl fmt::Display) -> Self {
@@ -200,8 +211,11 @@ impl Status {
     }
     /// 500: `Internal error occurred: <why>`.
     pub fn internal(why: impl fmt::Display) -> Self {
-        Self::failure(500, Reason::InternalError, format!("Internal error occurred: {why}"))
-            .with_cause("", why.to_string(), "")
+        Self::failure(500, Reason::InternalError, format!("Internal error occurred: {why}")).with_cause(
+            "",
+            why.to_string(),
+            "",
+        )
     }
     /// 503.
     pub fn unavailable(message: impl Into<String>) -> Self {
@@ -223,7 +237,11 @@ impl Status {
             #[serde(flatten)]
             status: &'a Status,
         }
-        let whole = Whole { kind: "Status", api_version: "v1", metadata: Default::default(), status: self };
+        let mut metadata = serde_json::Map::new();
+        if !self.continue_token.is_empty() {
+            metadata.insert("continue".into(), self.continue_token.as_str().into());
+        }
+        let whole = Whole { kind: "Status", api_version: "v1", metadata, status: self };
         serde_json::to_vec(&whole).unwrap_or_default()
     }
 }

@@ -1,6 +1,19 @@
-//! Rules of names, labels, annotations, ports and the like (rule: apimachinery `pkg/util/validation`, `pkg/api/validation`).
+//! Rules of names, labels, annotations, ports, addresses and metadata, in upstream's words
+//! (rule: apimachinery `pkg/util/validation`, `pkg/api/validation`, `pkg/apis/meta/v1/validation`).
+//!
+//! The functions that look at one text return what is wrong with it, one message each; an empty list is approval.
+//! The functions that look at an object return field errors.
 
-/// What is wrong with a DNS-1123 subdomain; with `prefix` the name may end in a dash (generateName).
-pub fn dns_subdomain(_name: &str, _prefix: bool) -> Vec<String> {
-    Vec::new()
-}
+mod condition;
+mod meta;
+mod names;
+mod net;
+
+pub use condition::{conditions, dry_run};
+pub use meta::{
+    FIELD_IMMUTABLE, NameRule, TOTAL_ANNOTATION_SIZE_LIMIT, annotations, field_manager, finalizers, immutable,
+    label_selector, labels, managed_fields, no_new_finalizers, nonnegative, owner_references, validate_object_meta,
+    validate_object_meta_update,
+};
+pub use names::*;
+pub use net::*;

@@ -1,2 +1,28 @@
 //! The `kube-apiserver` binary.
-fn main() {}
+
+use steersman_apiserver::{app, config::Config, flags::FLAGS};
+use steersman_component::flags::{COMMON, parse_or_exit};
+use steersman_component::{logs, shutdown};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let flags = parse_or_exit("kube-apiserver", "The Kubernetes API server.", &[FLAGS, COMMON]);
+    let config = Config::new(&flags).unwrap_or_else(|e| {
+        eprintln!("Error: {e}");
+        std::process::exit(1)
+    });
+    logs::init(&flags);
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    let run = || -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async { app::run(config, shutdown::on_signals()?).await })
+    };
+    if let Err(e) = run() {
+        eprintln!("Error: {e:#}");
+        std::process::exit(1);
+    }
+}

@@ -32,6 +32,12 @@ impl ReloadingCert {
         Ok(Arc::new(Self { certificate, key, current, seen, looked: AtomicU64::new(now()) }))
     }
 
+    /// The certificate as its files are now.
+    pub fn current(&self) -> Arc<CertifiedKey> {
+        self.look();
+        self.current.load_full()
+    }
+
     fn look(&self) {
         let now = now();
         if self.looked.swap(now, Ordering::Relaxed) == now {
@@ -55,8 +61,7 @@ impl ReloadingCert {
 
 impl ResolvesServerCert for ReloadingCert {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.look();
-        Some(self.current.load_full())
+        Some(self.current())
     }
 }
 

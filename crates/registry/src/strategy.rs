@@ -58,7 +58,7 @@ pub struct Column {
 #[async_trait]
 pub trait Finish: Send {
     /// Called once; `committed` says whether the object was stored.
-    async fn finish(self: Box<Self>, committed: bool);
+    async fn finish(self: Box<Self>, cluster: &dyn Cluster, committed: bool);
 }
 
 /// Behaviour of one resource, or of a subresource that writes the same object (such as `status`).
@@ -86,6 +86,11 @@ pub trait Strategy: Send + Sync {
     /// All that is wrong with a change (the immutable metadata is checked by the caller).
     fn validate_update(&self, _ctx: &Context, _new: &Value, _old: &Value) -> ErrorList {
         ErrorList::new()
+    }
+    /// Whether upstream's update validation of this kind also runs its create validation, which checks the whole
+    /// metadata once more: its mistakes are then told once more.
+    fn revalidates_metadata(&self) -> bool {
+        false
     }
     /// Warnings on create.
     fn warn_on_create(&self, _ctx: &Context, _obj: &Value) {}
@@ -116,6 +121,15 @@ pub trait Strategy: Send + Sync {
     async fn before_delete(&self, _ctx: &Context, _cluster: &dyn Cluster, _obj: &Value) -> Result<(), Status> {
         Ok(())
     }
+    /// For kinds with finalizers of their own beside `metadata.finalizers` (namespaces: `spec.finalizers`): whether an
+    /// object must stay though it is marked as being deleted. A deletion then sets `deletionTimestamp` (and no grace
+    /// period), calls [`Strategy::mark_deleting`], and answers with the object; an update through any strategy of the
+    /// resource that leaves nothing holding it (and no finalizers) removes it.
+    fn holds_deletion(&self, _obj: &Value) -> bool {
+        false
+    }
+    /// What else changes in an object when a deletion marks it (namespaces: `status.phase`).
+    fn mark_deleting(&self, _obj: &mut Value) {}
     /// Whether deletion answers with the object as it was; otherwise with a Status.
     fn returns_deleted_object(&self) -> bool {
         false
@@ -153,7 +167,16 @@ pub trait Strategy: Send + Sync {
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[]
     }
-    /// The value of such a field.
+    /// What is said of a field that selectors may not use (rule: the kind's `AddFieldLabelConversionFunc`).
+    fn unsupported_field(&self, field: &str) -> String {
+        if self.selectable_fields().is_empty() {
+            format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {field}")
+        }
+    }
+    /// The value of such a field. It may be given just a part of the object: scalars up to a depth of four and the first
+    /// element of lists, without annotations and managedFields.
     fn selectable_field(&self, _obj: &Value, _field: &str) -> String {
         String::new()
     }
@@ -168,6 +191,11 @@ pub trait Strategy: Send + Sync {
             steersman_apimachinery::object::name(obj).into(),
             age(steersman_apimachinery::object::creation_timestamp(obj), now).into(),
         ]
+    }
+
+    /// The `conditions` of the object's row in a Table: what makes clients grey it out.
+    fn row_conditions(&self, _obj: &Value) -> Vec<Value> {
+        Vec::new()
     }
 
     /// Field paths that a writer through this resource or subresource never owns in managedFields, as dotted paths
@@ -239,6 +267,11 @@ pub trait CreateSubresource: Send + Sync {
         body: Value,
         dry_run: bool,
     ) -> Result<Value, Status>;
+    /// How the server's own update of the parent named after this subresource (`Cluster::update` with its name) writes
+    /// it, e.g. a binding the node of a pod. Users cannot write through it.
+    fn parent_strategy(&self) -> Option<&'static dyn Strategy> {
+        None
+    }
 }
 
 /// A resource without storage: reviews, `componentstatuses`, `bindings`.
@@ -247,7 +280,14 @@ pub trait Virtual: Send + Sync {
     /// The facts.
     fn info(&self) -> &'static ResourceInfo;
     /// POST.
-    async fn create(&self, _ctx: &Context, _cluster: &dyn Cluster, _namespace: &str, _body: Value, _dry_run: bool) -> Result<Value, Status> {
+    async fn create(
+        &self,
+        _ctx: &Context,
+        _cluster: &dyn Cluster,
+        _namespace: &str,
+        _body: Value,
+        _dry_run: bool,
+    ) -> Result<Value, Status> {
         Err(Status::method_not_supported(&gr(self.info()), "create"))
     }
     /// GET of one.

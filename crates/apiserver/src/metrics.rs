@@ -1,0 +1,172 @@
+//! What the server counts, under upstream's names.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use std::time::Duration;
+use steersman_component::metrics::Metrics;
+
+/// What a request was about; the names are those of the table of resources, so nothing is copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[allow(missing_docs)]
+pub struct Subject {
+    pub verb: &'static str,
+    pub group: &'static str,
+    pub version: &'static str,
+    pub resource: &'static str,
+    pub subresource: &'static str,
+    pub scope: &'static str,
+    pub component: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    verb: &'static str,
+    dry_run: &'static str,
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    scope: &'static str,
+    component: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    request_kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupResource {
+    group: String,
+    resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kinds {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+}
+
+/// Bounds of request durations, seconds (upstream's).
+const SECONDS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+];
+/// Bounds of answer sizes, bytes (upstream's).
+const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
+type Durations = Family<Subject, Histogram, fn() -> Histogram>;
+
+/// The server's own metrics.
+#[derive(Clone)]
+pub struct Instruments {
+    requests: Family<Answered, Counter>,
+    durations: Durations,
+    slis: Durations,
+    sizes: Durations,
+    inflight: Family<Kind, Gauge>,
+    long_running: Family<Subject, Gauge>,
+    terminations: Family<Answered, Counter>,
+    objects: Family<GroupResource, Gauge>,
+    watch_events: Family<Kinds, Counter>,
+    panics: Counter,
+    tls_errors: Counter,
+}
+
+impl Instruments {
+    /// Registers all of them.
+    pub fn new(metrics: &Metrics) -> Self {
+        let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let bytes: fn() -> Histogram = || Histogram::new(BYTES);
+        let me = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(seconds),
+            slis: Family::new_with_constructor(seconds),
+            sizes: Family::new_with_constructor(bytes),
+            inflight: Family::default(),
+            long_running: Family::default(),
+            terminations: Family::default(),
+            objects: Family::default(),
+            watch_events: Family::default(),
+            panics: Counter::default(),
+            tls_errors: Counter::default(),
+        };
+        metrics.with(|r| {
+            r.register("apiserver_request", "Requests, by what they were about and how they were answered", me.requests.clone());
+            r.register("apiserver_request_duration_seconds", "Time to answer, seconds", me.durations.clone());
+            r.register("apiserver_request_sli_duration_seconds", "Time to answer without webhooks and queues, seconds", me.slis.clone());
+            r.register("apiserver_response_sizes", "Size of answers, bytes", me.sizes.clone());
+            r.register("apiserver_current_inflight_requests", "Requests in flight", me.inflight.clone());
+            r.register("apiserver_longrunning_requests", "Watches and streams that are open", me.long_running.clone());
+            r.register("apiserver_request_terminations", "Requests ended in self-defence", me.terminations.clone());
+            r.register("apiserver_storage_objects", "Stored objects", me.objects.clone());
+            r.register("apiserver_watch_events", "Events sent to watchers", me.watch_events.clone());
+            r.register("apiserver_panics", "Requests that ended in a panic", me.panics.clone());
+            r.register("apiserver_tls_handshake_errors", "TLS handshakes that failed", me.tls_errors.clone());
+        });
+        for kind in ["mutating", "readOnly"] {
+            me.inflight.get_or_create(&Kind { request_kind: kind }).set(0);
+        }
+        me
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, s: &Subject, dry_run: bool, code: u16, took: Duration, size: Option<u64>) {
+        let labels = Answered {
+            verb: s.verb,
+            dry_run: if dry_run { "All" } else { "" },
+            group: s.group,
+            version: s.version,
+            resource: s.resource,
+            subresource: s.subresource,
+            scope: s.scope,
+            component: s.component,
+            code,
+        };
+        self.requests.get_or_create(&labels).inc();
+        if !matches!(s.verb, "WATCH" | "CONNECT") {
+            self.durations.get_or_create(s).observe(took.as_secs_f64());
+            self.slis.get_or_create(s).observe(took.as_secs_f64());
+        }
+        if let Some(size) = size
+            && matches!(s.verb, "GET" | "LIST")
+        {
+            self.sizes.get_or_create(s).observe(size as f64);
+        }
+    }
+    /// A request was refused to protect the server.
+    pub fn terminated(&self, s: &Subject, code: u16) {
+        let labels = Answered {
+            verb: s.verb, dry_run: "", group: s.group, version: s.version, resource: s.resource, subresource: s.subresource,
+            scope: s.scope, component: s.component, code,
+        };
+        self.terminations.get_or_create(&labels).inc();
+    }
+    /// A handler panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+    /// The gauge of requests in flight.
+    pub fn inflight(&self, mutating: bool) -> Gauge {
+        self.inflight.get_or_create_owned(&Kind { request_kind: if mutating { "mutating" } else { "readOnly" } })
+    }
+    /// The gauge of open streams about `s`.
+    pub fn long_running(&self, s: &Subject) -> Gauge {
+        self.long_running.get_or_create_owned(s)
+    }
+    /// The counter of events sent to watchers of a kind.
+    pub fn watch_events(&self, group: &'static str, version: &'static str, kind: &'static str) -> Counter {
+        self.watch_events.get_or_create_owned(&Kinds { group, version, kind })
+    }
+    /// How many objects of each resource are stored.
+    pub fn set_objects(&self, counts: &[(&'static str, &'static str, u64)]) {
+        for (group, resource, n) in counts {
+            let labels = GroupResource { group: (*group).to_owned(), resource: (*resource).to_owned() };
+            self.objects.get_or_create(&labels).set(i64::try_from(*n).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! OpenAPI v2 and v3 documents, made from the facts of the types and a list of resources.
+//!
+//! Entry point: [`OpenApi`], which holds one [`Api`] per group and version and gives finished [`Document`]s for
+//! `/openapi/v2`, `/openapi/v3` and the paths below it. Documents are made when they are first asked for, and kept
+//! compressed. There are no descriptions in them: names have to speak for themselves.
+//!
+//! Invariant: this crate never does IO and knows no resource by name.
+
+mod api;
+mod document;
+mod gnostic;
+mod names;
+mod operation;
+mod paths;
+mod registry;
+mod schema;
+
+pub use api::{Api, Resource, Subresource};
+pub use document::Document;
+pub use registry::OpenApi;
+pub use schema::Dialect;

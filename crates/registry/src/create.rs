@@ -1,0 +1,301 @@
+//! POST (rule: apiserver `pkg/registry/generic/registry/store.go` Create, `pkg/registry/rest/create.go`,
+//! `pkg/endpoints/handlers/create.go`).
+
+use crate::object::Object;
+use crate::registry::Registry;
+use crate::store::Store;
+use crate::strategy::SubBehaviour;
+use crate::{Context, Subresource, encode, errors, managed, meta};
+use serde_json::Value;
+use steersman_admission::{Attributes, Operation};
+use steersman_apimachinery::options::CreateOptions;
+use steersman_apimachinery::{GroupVersionKind, Path, Reason, Status, object, validation};
+use steersman_storage::Written;
+
+/// How often a generated name is tried (rule: `RetryGenerateName`).
+const ATTEMPTS: usize = 8;
+
+/// What a write left behind.
+pub(crate) struct Saved {
+    /// As it is answered.
+    pub(crate) object: Object,
+    /// The same as a tree, without its new resourceVersion.
+    pub(crate) tree: Value,
+    pub(crate) created: bool,
+}
+
+impl Store {
+    /// The whole way of a POST. Without `admission` it is the server's own write.
+    pub(crate) async fn create_object(
+        &self,
+        ctx: &Context,
+        registry: &Registry,
+        namespace: &str,
+        mut obj: Value,
+        options: &CreateOptions,
+        admission: bool,
+    ) -> Result<Saved, Status> {
+        meta::wipe_system_fields(&mut obj);
+        meta::ensure_namespace(&mut obj, namespace)?;
+        self.strategy.default(&mut obj);
+        meta::dedup_owners(ctx, &mut obj, false);
+        if admission {
+            let manager = managed::manager(&options.field_manager, &ctx.user_agent);
+            managed::update(
+                self,
+                &managed::Writer { manager: &manager, subresource: "", now: ctx.now },
+                None,
+                &mut obj,
+                self.strategy,
+            );
+            self.admit_new(ctx, registry, namespace, &mut obj, options.dry_run).await?;
+        }
+        self.save_new(ctx, registry, namespace, obj, options.dry_run, admission).await
+    }
+
+    /// Runs the mutating part of admission on a new object.
+    pub(crate) async fn admit_new(
+        &self,
+        ctx: &Context,
+        registry: &Registry,
+        namespace: &str,
+        obj: &mut Value,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        let name = object::name(obj).to_owned();
+        let mut attributes = Attributes {
+            ctx,
+            operation: Operation::Create,
+            kind: &self.gvk,
+            resource: &self.gvr,
+            subresource: "",
+            namespace,
+            name: &name,
+            object: Some(obj),
+            old: None,
+            dry_run,
+        };
+        registry.chain().admit(&mut attributes, registry).await?;
+        meta::dedup_owners(ctx, obj, true);
+        Ok(())
+    }
+
+    /// Names, prepares, validates and stores a new object.
+    pub(crate) async fn save_new(
+        &self,
+        ctx: &Context,
+        registry: &Registry,
+        namespace: &str,
+        mut obj: Value,
+        dry_run: bool,
+        admission: bool,
+    ) -> Result<Saved, Status> {
+        let base = object::generate_name(&obj).to_owned();
+        let generated = object::name(&obj).is_empty() && !base.is_empty();
+        let mut attempt = 1;
+        loop {
+            let mut this = if generated && attempt < ATTEMPTS { obj.clone() } else { std::mem::take(&mut obj) };
+            if generated {
+                object::set(&mut this, &["metadata", "name"], meta::generate(&base));
+            }
+            match self.save_named(ctx, registry, namespace, this, dry_run, admission).await {
+                Err(status) if status.reason == Reason::AlreadyExists && generated && attempt < ATTEMPTS => {
+                    attempt += 1
+                }
+                Err(status) if status.reason == Reason::AlreadyExists && generated => {
+                    return Err(self.no_unique_name(status));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn save_named(
+        &self,
+        ctx: &Context,
+        registry: &Registry,
+        namespace: &str,
+        mut obj: Value,
+        dry_run: bool,
+        admission: bool,
+    ) -> Result<Saved, Status> {
+        let strategy = self.strategy;
+        meta::fill_system_fields(&mut obj, ctx.now);
+        meta::clear_deletion(&mut obj);
+        meta::ensure_namespace(&mut obj, namespace)?;
+        strategy.prepare_for_create(ctx, &mut obj);
+        self.validate_new(ctx, &obj)?;
+        strategy.warn_on_create(ctx, &obj);
+        let name = object::name(&obj).to_owned();
+        let key = self.key(namespace, &name)?;
+        if admission {
+            let attributes = Attributes {
+                ctx,
+                operation: Operation::Create,
+                kind: &self.gvk,
+                resource: &self.gvr,
+                subresource: "",
+                namespace,
+                name: &name,
+                object: Some(&mut obj),
+                old: None,
+                dry_run,
+            };
+            registry.chain().validate(&attributes, registry).await?;
+        }
+        if !dry_run && crate::token::object_version(object::resource_version(&obj))? != 0 {
+            return Err(errors::plain("resourceVersion should not be set on objects to be created"));
+        }
+        let finish = strategy.begin_create(ctx, registry, &mut obj, dry_run).await?;
+        let saved = self.put_new(registry, &key, &name, obj, dry_run).await;
+        if let Some(finish) = finish {
+            finish.finish(registry, saved.is_ok() && !dry_run).await;
+        }
+        saved
+    }
+
+    fn validate_new(&self, ctx: &Context, obj: &Value) -> Result<(), Status> {
+        let (strategy, name, path) = (self.strategy, object::name(obj), Path::new("metadata"));
+        let namespaced = self.info().namespaced;
+        let empty = Value::Null;
+        let metadata = obj.get("metadata").unwrap_or(&empty);
+        let mut errors =
+            validation::validate_object_meta(metadata, namespaced, &|n, p| strategy.validate_name(n, p), &path);
+        errors.extend(strategy.validate(ctx, obj));
+        if errors.is_empty() {
+            errors = validation::validate_object_meta(
+                metadata,
+                namespaced,
+                &|n, p| validation::path_segment_name(n, p),
+                &path,
+            );
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&self.gk, name, &errors)) }
+    }
+
+    async fn put_new(
+        &self,
+        registry: &Registry,
+        key: &str,
+        name: &str,
+        mut obj: Value,
+        dry_run: bool,
+    ) -> Result<Saved, Status> {
+        if dry_run {
+            if let Some(there) = self.storage.get(&self.cache, key).await.map_err(errors::storage)? {
+                return Err(self.already_exists(name, &self.shape.tree(&there.bytes)?));
+            }
+            object::remove(&mut obj, &["metadata", "resourceVersion"]);
+            return Ok(Saved { object: encode::finished(encode::stored(&obj)?, 0)?, tree: obj, created: true });
+        }
+        let ttl = self.strategy.ttl(registry);
+        match self.put(key, &mut obj, 0, ttl).await? {
+            Put::Done(object) => Ok(Saved { object, tree: obj, created: true }),
+            Put::Conflict(Written::Conflict(Some(raw))) => {
+                let there = self.cache.entry(key, &raw.value, raw.revision).map_err(errors::plain)?;
+                Err(self.already_exists(name, &self.shape.tree(&there.bytes)?))
+            }
+            Put::Conflict(_) => Err(Status::conflict(&self.gr, name, errors::MODIFIED)),
+        }
+    }
+
+    /// Writes an object if its key was last written at `expected`. One that is too large is tried once more without its
+    /// managedFields.
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        obj: &mut Value,
+        expected: u64,
+        ttl: Option<std::time::Duration>,
+    ) -> Result<Put, Status> {
+        let value = self.shape.stored(obj)?;
+        self.put_encoded(key, obj, value, expected, ttl).await
+    }
+
+    /// The same with the stored form at hand.
+    pub(crate) async fn put_encoded(
+        &self,
+        key: &str,
+        obj: &mut Value,
+        mut value: Vec<u8>,
+        expected: u64,
+        ttl: Option<std::time::Duration>,
+    ) -> Result<Put, Status> {
+        loop {
+            let answer = if self.shape.converts { encode::stored(obj)? } else { value.clone() };
+            match self.storage.put(&self.cache, key, value, expected, ttl).await {
+                Ok(Written::Done(revision)) => return Ok(Put::Done(encode::finished(answer, revision)?)),
+                Ok(conflict) => return Ok(Put::Conflict(conflict)),
+                Err(steersman_storage::Error::TooLarge)
+                    if object::remove(obj, &["metadata", "managedFields"]).is_some() =>
+                {
+                    value = self.shape.stored(obj)?;
+                }
+                Err(e) => return Err(errors::storage(e)),
+            }
+        }
+    }
+
+    fn already_exists(&self, name: &str, there: &Value) -> Status {
+        let mut status = Status::already_exists(&self.gr, name);
+        if object::is_deleting(there) {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        status
+    }
+
+    fn no_unique_name(&self, status: Status) -> Status {
+        let name = status.details.map(|d| d.name).unwrap_or_default();
+        let message = format!(
+            "{} \"{name}\" already exists, the server was not able to generate a unique name for the object",
+            self.gr
+        );
+        let mut status = Status::already_exists(&self.gr, &name);
+        status.message = message;
+        status.details.get_or_insert_default().retry_after_seconds = 1;
+        status
+    }
+
+    pub(crate) async fn post_subresource(
+        &self,
+        ctx: &Context,
+        registry: &Registry,
+        sub: &Subresource,
+        namespace: &str,
+        name: &str,
+        mut body: Value,
+        options: &CreateOptions,
+    ) -> Result<Value, Status> {
+        let SubBehaviour::Create(behaviour) = &sub.behaviour else {
+            return Err(Status::method_not_supported(&self.gr, "create"));
+        };
+        meta::ensure_namespace(&mut body, namespace)?;
+        let (group, version, kind) = sub.kind;
+        let kind = if version.is_empty() {
+            GroupVersionKind::from_static(self.info().group, self.info().version, kind)
+        } else {
+            GroupVersionKind::from_static(group, version, kind)
+        };
+        let mut attributes = Attributes {
+            ctx,
+            operation: Operation::Create,
+            kind: &kind,
+            resource: &self.gvr,
+            subresource: sub.name,
+            namespace,
+            name,
+            object: Some(&mut body),
+            old: None,
+            dry_run: options.dry_run,
+        };
+        registry.chain().admit(&mut attributes, registry).await?;
+        registry.chain().validate(&attributes, registry).await?;
+        behaviour.create(ctx, registry, namespace, name, body, options.dry_run).await
+    }
+}
+
+/// How [`Store::put`] ended.
+pub(crate) enum Put {
+    Done(Object),
+    Conflict(Written),
+}

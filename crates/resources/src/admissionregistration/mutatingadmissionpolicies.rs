@@ -1,0 +1,56 @@
+//! `mutatingadmissionpolicies` (rule: `pkg/registry/admissionregistration/mutatingadmissionpolicy`).
+
+use super::{GROUP, columns, defaults, policy_validation};
+use crate::cluster_scoped;
+use crate::common::{API_EXTENSIONS, age_cell, first_generation, next_generation, same};
+use crate::fields::Fields;
+use crate::shared::print;
+use serde_json::Value;
+use steersman_apimachinery::ErrorList;
+use steersman_registry::{Column, Context, ResourceInfo, Strategy};
+
+static INFO: ResourceInfo = ResourceInfo {
+    categories: API_EXTENSIONS,
+    ..cluster_scoped(GROUP, "v1", "mutatingadmissionpolicies", "mutatingadmissionpolicy", "MutatingAdmissionPolicy")
+};
+
+/// The strategy of `mutatingadmissionpolicies`.
+pub struct MutatingAdmissionPolicies;
+
+impl Strategy for MutatingAdmissionPolicies {
+    fn info(&self) -> &'static ResourceInfo {
+        &INFO
+    }
+    fn default(&self, obj: &mut Value) {
+        defaults::policy(obj);
+    }
+    fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
+        first_generation(obj);
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        let changed = !same(new, old, &["spec"]);
+        next_generation(new, old, changed);
+    }
+    fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
+        policy_validation::mutating(obj)
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
+        policy_validation::mutating(new)
+    }
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::MUTATINGADMISSIONPOLICIES
+    }
+    fn cells(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let spec = obj.at("spec");
+        let kind = spec.sub("paramKind").map(|k| format!("{}/{}", k.s("apiVersion"), k.s("kind")));
+        vec![
+            print::name(obj),
+            spec.items("mutations").len().into(),
+            kind.unwrap_or_else(|| "<unset>".into()).into(),
+            age_cell(obj, now),
+        ]
+    }
+}

@@ -1,0 +1,277 @@
+//! What is wrong with a CustomResourceDefinition (rule: apiextensions `pkg/apis/apiextensions/validation`).
+
+use crate::admissionregistration;
+use crate::checks;
+use crate::fields::Fields;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use steersman_apimachinery::{ErrorList, Path, object, validation};
+
+const APPROVED: &str = "api-approved.kubernetes.io";
+
+fn label_1035(e: &mut ErrorList, path: &Path, value: &str) {
+    let messages = validation::dns_label_1035(value, false);
+    if !messages.is_empty() {
+        e.invalid(path, value, messages.join(","));
+    }
+}
+
+fn mixed_case(e: &mut ErrorList, path: &Path, value: &str) {
+    let messages = validation::dns_label_1035(&value.to_lowercase(), false);
+    if !messages.is_empty() {
+        e.invalid(path, value, format!("may have mixed case, but should otherwise match: {}", messages.join(",")));
+    }
+}
+
+/// The names of a kind.
+fn names(e: &mut ErrorList, path: &Path, names: &Value) {
+    for field in ["plural", "singular"] {
+        if !names.s(field).is_empty() {
+            label_1035(e, &path.child(field), names.s(field));
+        }
+    }
+    for field in ["kind", "listKind"] {
+        if !names.s(field).is_empty() {
+            mixed_case(e, &path.child(field), names.s(field));
+        }
+    }
+    for (i, short) in names.strings("shortNames").into_iter().enumerate() {
+        label_1035(e, &path.child("shortNames").index(i), short);
+    }
+    if !names.s("kind").is_empty() && names.s("kind") == names.s("listKind") {
+        e.invalid(&path.child("listKind"), names.s("listKind"), "kind and listKind may not be the same");
+    }
+    for (i, category) in names.strings("categories").into_iter().enumerate() {
+        label_1035(e, &path.child("categories").index(i), category);
+    }
+}
+
+/// Every object field and array item of a structural schema has a type.
+fn schema(e: &mut ErrorList, path: &Path, schema: &Value, place: &str) {
+    let untyped = schema.flag("x-kubernetes-int-or-string") == Some(true)
+        || (schema.flag("x-kubernetes-preserve-unknown-fields") == Some(true) && place != "at the root");
+    if schema.s("type").is_empty() && !untyped {
+        e.required(&path.child("type"), format!("must not be empty {place}"));
+    }
+    for (name, property) in schema.entries("properties") {
+        self::schema(e, &path.child("properties").key(name), property, "for specified object fields");
+    }
+    if let Some(items) = schema.sub("items").filter(|i| i.is_object()) {
+        self::schema(e, &path.child("items"), items, "for specified array items");
+    }
+    if let Some(more) = schema.sub("additionalProperties").filter(|a| a.is_object()) {
+        if schema.has("properties") {
+            e.forbidden(&path.child("additionalProperties"), "additionalProperties and properties are mutual exclusive");
+        }
+        self::schema(e, &path.child("additionalProperties"), more, "for specified object fields");
+    }
+}
+
+fn version(e: &mut ErrorList, path: &Path, version: &Value) {
+    let messages = validation::dns_label_1035(version.s("name"), false);
+    if !messages.is_empty() {
+        e.invalid(&path.child("name"), version.s("name"), messages.join(","));
+    }
+    if version.flag("deprecated") != Some(true) && version.opt_s("deprecationWarning").is_some() {
+        let why = "can only be set for deprecated versions";
+        e.invalid(&path.child("deprecationWarning"), version.s("deprecationWarning"), why);
+    }
+    let at = path.child("schema").child("openAPIV3Schema");
+    match version.at("schema").sub("openAPIV3Schema") {
+        None => e.required(&at, "schemas are required"),
+        Some(root) => {
+            schema(e, &at, root, "at the root");
+            let kind = root.s("type");
+            if !kind.is_empty() && kind != "object" {
+                e.invalid(&at.child("type"), kind, "must be object at the root");
+            }
+        }
+    }
+    columns(e, &path.child("additionalPrinterColumns"), version);
+    if let Some(scale) = version.at("subresources").sub("scale") {
+        let at = path.child("subresources").child("scale");
+        for (field, root) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
+            let text = scale.s(field);
+            if text.is_empty() {
+                e.required(&at.child(field), "");
+            } else if !text.starts_with(root) {
+                e.invalid(&at.child(field), text, format!("should be a json path under {}", root.trim_end_matches('.')));
+            }
+        }
+    }
+}
+
+fn columns(e: &mut ErrorList, path: &Path, version: &Value) {
+    for (i, column) in version.items("additionalPrinterColumns").iter().enumerate() {
+        let p = path.index(i);
+        if column.s("name").is_empty() {
+            e.required(&p.child("name"), "");
+        }
+        const TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
+        match column.s("type") {
+            "" => e.required(&p.child("type"), format!("must be one of {}", TYPES.join(","))),
+            kind if !TYPES.contains(&kind) => {
+                e.invalid(&p.child("type"), kind, format!("must be one of {}", TYPES.join(",")));
+            }
+            _ => {}
+        }
+        if column.s("jsonPath").is_empty() {
+            e.required(&p.child("jsonPath"), "");
+        }
+    }
+}
+
+fn conversion(e: &mut ErrorList, path: &Path, spec: &Value) {
+    let Some(conversion) = spec.sub("conversion") else { return };
+    let at = path.child("conversion");
+    let webhook = conversion.sub("webhook");
+    match conversion.s("strategy") {
+        "" => e.required(&at.child("strategy"), ""),
+        "Webhook" => {
+            let config_at = at.child("webhook").child("clientConfig");
+            let Some(webhook) = webhook else {
+                e.required(&config_at, "required when strategy is set to Webhook");
+                return;
+            };
+            let config = webhook.at("clientConfig");
+            match (config.opt_s("url"), config.sub("service")) {
+                (Some(url), None) => admissionregistration::check_webhook_url(e, &config_at.child("url"), url),
+                (None, Some(s)) => admissionregistration::check_webhook_service(e, &config_at.child("service"), s),
+                _ => e.required(&config_at, "exactly one of url or service is required"),
+            }
+            if !webhook.has("conversionReviewVersions") {
+                e.required(&at.child("webhook").child("conversionReviewVersions"), "");
+            }
+        }
+        "None" => {
+            if webhook.is_some() {
+                e.forbidden(&at.child("webhook"), "should not be set when strategy is not set to Webhook");
+            }
+        }
+        other => checks::one_of(e, &at.child("strategy"), other, &["None", "Webhook"]),
+    }
+}
+
+fn approval(e: &mut ErrorList, obj: &Value) {
+    let group = obj.at("spec").s("group");
+    let protected = group == "k8s.io" || group.ends_with(".k8s.io") || group == "kubernetes.io" || group.ends_with(".kubernetes.io");
+    if !protected {
+        return;
+    }
+    let path = Path::new("metadata").child("annotations").key(APPROVED);
+    match object::annotation(obj, APPROVED) {
+        None | Some("") => {
+            let why = format!(
+                "protected groups must have approval annotation \"{APPROVED}\", see https://github.com/kubernetes/enhancements/pull/1111"
+            );
+            e.required(&path, why);
+        }
+        Some(text) => {
+            if !text.starts_with("unapproved") && !text.starts_with("https://") && !text.starts_with("http://") {
+                let why = format!(
+                    "protected groups must have approval annotation \"{APPROVED}\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
+                );
+                e.invalid(&path, text, why);
+            }
+        }
+    }
+}
+
+/// A definition.
+pub(super) fn definition(obj: &Value, new: bool) -> ErrorList {
+    let mut e = ErrorList::new();
+    let (spec, path) = (obj.at("spec"), Path::new("spec"));
+    let (group, plural) = (spec.s("group"), spec.at("names").s("plural"));
+    let name = object::name(obj);
+    if name != format!("{plural}.{group}") {
+        e.invalid(&Path::new("metadata").child("name"), name, "must be spec.names.plural+\".\"+spec.group");
+    }
+    let at = path.child("group");
+    let messages = validation::dns_subdomain(group, false);
+    if group.is_empty() {
+        e.required(&at, "");
+    } else if !messages.is_empty() {
+        e.invalid(&at, group, messages.join(","));
+    } else if !group.contains('.') {
+        e.invalid(&at, group, "should be a domain with at least one dot");
+    }
+    match spec.s("scope") {
+        "" => e.required(&path.child("scope"), ""),
+        scope => checks::one_of(&mut e, &path.child("scope"), scope, &["Cluster", "Namespaced"]),
+    }
+    if new && spec.flag("preserveUnknownFields") == Some(true) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        e.invalid(&path.child("preserveUnknownFields"), true, why);
+    }
+    let versions = spec.items("versions");
+    for (i, v) in versions.iter().enumerate() {
+        version(&mut e, &path.child("versions").index(i), v);
+    }
+    let distinct: BTreeSet<&str> = versions.iter().map(|v| v.s("name")).collect();
+    if distinct.len() != versions.len() {
+        e.invalid(&path.child("versions"), spec.at("versions"), "must contain unique version names");
+    }
+    if versions.iter().filter(|v| v.flag("storage") == Some(true)).count() != 1 {
+        let why = "must have exactly one version marked as storage version";
+        e.invalid(&path.child("versions"), spec.at("versions"), why);
+    }
+    for field in ["plural", "singular", "kind", "listKind"] {
+        if spec.at("names").s(field).is_empty() {
+            e.required(&path.child("names").child(field), "");
+        }
+    }
+    names(&mut e, &path.child("names"), spec.at("names"));
+    conversion(&mut e, &path, spec);
+    stored(&mut e, obj);
+    if new {
+        approval(&mut e, obj);
+    }
+    e
+}
+
+/// Versions that objects were stored in are all there.
+fn stored(e: &mut ErrorList, obj: &Value) {
+    let path = Path::new("status").child("storedVersions");
+    let (kept, versions) = (obj.at("status").strings("storedVersions"), obj.at("spec").items("versions"));
+    if kept.is_empty() {
+        e.invalid(&path, obj.at("status").at("storedVersions"), "must have at least one stored version");
+        return;
+    }
+    for (i, version) in kept.iter().enumerate() {
+        if !versions.iter().any(|v| v.s("name") == *version) {
+            let why = "missing from spec.versions; version was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in this version and removes it from status.storedVersions";
+            e.invalid(&path.index(i), *version, why);
+        }
+    }
+    if let Some(storage) = versions.iter().find(|v| v.flag("storage") == Some(true)) {
+        if !kept.contains(&storage.s("name")) {
+            let why = format!("must have the storage version {}", storage.s("name"));
+            e.invalid(&path, obj.at("status").at("storedVersions"), why);
+        }
+    }
+}
+
+/// What may not change.
+pub(super) fn update(new: &Value, old: &Value) -> ErrorList {
+    let mut e = definition(new, false);
+    let (is, was, path) = (new.at("spec"), old.at("spec"), Path::new("spec"));
+    let established =
+        old.at("status").items("conditions").iter().any(|c| c.s("type") == "Established" && c.s("status") == "True");
+    if established {
+        checks::immutable(&mut e, &path.child("scope"), is.at("scope"), was.at("scope"));
+        let kind = path.child("names").child("kind");
+        checks::immutable(&mut e, &kind, is.at("names").at("kind"), was.at("names").at("kind"));
+    }
+    checks::immutable(&mut e, &path.child("group"), is.at("group"), was.at("group"));
+    let plural = path.child("names").child("plural");
+    checks::immutable(&mut e, &plural, is.at("names").at("plural"), was.at("names").at("plural"));
+    e
+}
+
+/// The status of a definition.
+pub(super) fn status(new: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    names(&mut e, &Path::new("status").child("acceptedNames"), new.at("status").at("acceptedNames"));
+    stored(&mut e, new);
+    e
+}

@@ -1,0 +1,4 @@
+//! `apiregistration.k8s.io`.
+
+pub mod apiservices;
+mod columns;

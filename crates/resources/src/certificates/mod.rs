@@ -1,0 +1,5 @@
+//! `certificates.k8s.io`.
+
+pub mod certificatesigningrequests;
+mod columns;
+mod csr_validation;

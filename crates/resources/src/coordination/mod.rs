@@ -1,0 +1,3 @@
+//! The group `coordination.k8s.io/v1`: who may act.
+
+pub mod leases;

@@ -1,0 +1,25 @@
+//! The core group, `v1`.
+pub mod services;
+pub mod namespaces;
+pub mod nodes;
+pub mod configmaps;
+pub mod secrets;
+pub mod serviceaccounts;
+pub mod persistentvolumes;
+pub mod persistentvolumeclaims;
+pub mod limitranges;
+pub mod resourcequotas;
+mod columns;
+mod cluster_ips;
+mod node_ports;
+pub(crate) mod resource_names;
+mod service_account_tokens;
+mod service_allocation;
+mod service_rules;
+pub(crate) mod service_validation;
+pub mod componentstatuses;
+pub(crate) mod persistent_volume_validation;
+pub mod endpoints;
+pub mod pods;
+pub mod podtemplates;
+pub mod replicationcontrollers;

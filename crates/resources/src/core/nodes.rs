@@ -1,0 +1,253 @@
+//! `nodes` (rule: `pkg/registry/core/node`).
+
+use super::{columns, resource_names};
+use crate::checks::{self, Raw};
+use crate::cluster_scoped;
+use crate::common::{age_cell, carry_over, object_subresource};
+use crate::fields::Fields;
+use crate::ip;
+use crate::shared::print;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use steersman_apimachinery::{ErrorList, Path, object, validation};
+use steersman_registry::{Column, Context, ResourceInfo, Strategy, SubBehaviour, Subresource};
+
+static INFO: ResourceInfo =
+    ResourceInfo { short_names: &["no"], prefix: "minions", ..cluster_scoped("", "v1", "nodes", "node", "Node") };
+
+fn defaults(obj: &mut Value) {
+    for list in ["capacity", "allocatable"] {
+        if let Some(list) = obj.pointer_mut("/status").and_then(|s| s.get_mut(list)).and_then(Value::as_object_mut) {
+            crate::shared::defaults::resource_list(list);
+        }
+    }
+    if let Some(capacity) = object::get(obj, &["status", "capacity"]).cloned() {
+        crate::common::default_value(obj, &["status", "allocatable"], capacity);
+    }
+    // The older singular field and the first of the newer list are one (rule: `Convert_v1_NodeSpec_To_core_NodeSpec`).
+    let one = obj.at("spec").s("podCIDR").to_owned();
+    let first = obj.at("spec").strings("podCIDRs").first().map(|s| (*s).to_owned());
+    match first {
+        Some(first) if one.is_empty() => object::set(obj, &["spec", "podCIDR"], first),
+        first if !one.is_empty() && first.as_ref() != Some(&one) => object::set(obj, &["spec", "podCIDRs"], json!([one])),
+        _ => {}
+    }
+}
+
+fn check_taints(e: &mut ErrorList, spec: &Value) {
+    const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    let mut seen = BTreeSet::new();
+    for (i, taint) in spec.items("taints").iter().enumerate() {
+        let path = Path::new("metadata").child("taints").index(i);
+        let (key, value, effect) = (taint.s("key"), taint.s("value"), taint.s("effect"));
+        checks::qualified_name(e, &path.child("key"), key);
+        let messages = validation::label_value(value);
+        if !messages.is_empty() {
+            e.invalid(&path.child("value"), value, messages.join(";"));
+        }
+        if effect.is_empty() {
+            e.required(&path.child("effect"), "");
+        } else if !EFFECTS.contains(&effect) {
+            checks::not_supported_in_order(e, &path.child("effect"), effect, EFFECTS);
+        }
+        if !seen.insert((effect, key)) {
+            let shown = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{}}}",
+                json!(key),
+                json!(value),
+                json!(effect),
+                taint.at("timeAdded")
+            );
+            checks::duplicate_because(e, &path, Raw(shown), "taints must be unique by key and effect pair");
+        }
+    }
+}
+
+fn check_resources(e: &mut ErrorList, obj: &Value) {
+    for list in ["capacity", "allocatable"] {
+        for (name, value) in obj.at("status").entries(list) {
+            resource_names::check_amount(e, &Path::new("status").child(list).child(name), name, value);
+        }
+    }
+}
+
+fn check(obj: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    let spec = obj.at("spec");
+    check_taints(&mut e, spec);
+    check_resources(&mut e, obj);
+    let path = Path::new("spec").child("podCIDRs");
+    let cidrs = spec.strings("podCIDRs");
+    for (i, cidr) in cidrs.iter().enumerate() {
+        ip::check_cidr_legacy(&mut e, &path.index(i), cidr, &[]);
+    }
+    if cidrs.len() > 1 {
+        let families: BTreeSet<bool> =
+            cidrs.iter().filter_map(|c| ip::parse_cidr_sloppy(c)).map(|(ip, _)| ip.is_ipv4()).collect();
+        if families.len() < 2 || cidrs.len() > 2 {
+            e.invalid(&path, spec.at("podCIDRs"), "may specify no more than one CIDR for each IP family");
+        }
+    }
+    e
+}
+
+fn check_update(new: &Value, old: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    check_resources(&mut e, new);
+    let mut seen = BTreeSet::new();
+    for (i, a) in new.at("status").items("addresses").iter().enumerate() {
+        if !seen.insert((a.s("type"), a.s("address"))) {
+            let shown = format!("{{\"Type\":{},\"Address\":{}}}", json!(a.s("type")), json!(a.s("address")));
+            e.duplicate(&Path::new("status").child("addresses").index(i), Raw(shown));
+        }
+    }
+    let (spec, was) = (new.at("spec"), old.at("spec"));
+    if was.has("podCIDRs") && spec.at("podCIDRs") != was.at("podCIDRs") {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        e.forbidden(&Path::new("spec").child("podCIDRs"), why);
+    }
+    if !was.s("providerID").is_empty() && spec.s("providerID") != was.s("providerID") {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        e.forbidden(&Path::new("spec").child("providerID"), why);
+    }
+    check_taints(&mut e, spec);
+    if spec.s("externalID") != was.s("externalID") {
+        e.forbidden(&Path::new("spec").child("externalID"), "may not be updated");
+    }
+    e
+}
+
+fn warn(ctx: &Context, obj: &Value) {
+    let spec = obj.at("spec");
+    if spec.sub("configSource").is_some() {
+        ctx.warn("spec.configSource: the feature is removed");
+    }
+    if !spec.s("externalID").is_empty() {
+        ctx.warn("spec.externalID: this field is deprecated, and is unused by Kubernetes");
+    }
+    for (i, cidr) in spec.strings("podCIDRs").iter().enumerate() {
+        let path = Path::new("spec").child("podCIDRs").index(i);
+        validation::cidr_warnings(&path, cidr).into_iter().for_each(|w| ctx.warn(w));
+    }
+}
+
+fn roles(obj: &Value) -> String {
+    let mut roles = BTreeSet::new();
+    for (key, value) in obj.at("metadata").entries("labels") {
+        if let Some(role) = key.strip_prefix("node-role.kubernetes.io/") {
+            if !role.is_empty() {
+                roles.insert(role);
+            }
+        } else if key == "kubernetes.io/role" {
+            roles.extend(value.as_str().filter(|v| !v.is_empty()));
+        }
+    }
+    roles.into_iter().collect::<Vec<_>>().join(",")
+}
+
+fn status(obj: &Value) -> String {
+    let ready = obj.at("status").items("conditions").iter().rfind(|c| c.s("type") == "Ready");
+    let mut words = vec![match ready {
+        Some(c) if c.s("status") == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }];
+    if obj.at("spec").flag("unschedulable") == Some(true) {
+        words.push("SchedulingDisabled");
+    }
+    words.join(",")
+}
+
+/// The strategy of `nodes`.
+pub struct Nodes;
+
+impl Strategy for Nodes {
+    fn info(&self) -> &'static ResourceInfo {
+        &INFO
+    }
+    fn default(&self, obj: &mut Value) {
+        defaults(obj);
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        carry_over(new, old, &["status"]);
+    }
+    fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
+        check(obj)
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
+        let mut e = check(new);
+        e.extend(check_update(new, old));
+        e
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn(ctx, obj);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        warn(ctx, new);
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+    fn selectable_field(&self, obj: &Value, _field: &str) -> String {
+        obj.at("spec").flag("unschedulable").unwrap_or(false).to_string()
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::NODES
+    }
+    fn cells(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let info = obj.at("status").at("nodeInfo");
+        let address = |kind: &str| {
+            let found = obj.at("status").items("addresses").iter().find(|a| a.s("type") == kind);
+            print::or_none(found.map(|a| a.s("address")).unwrap_or_default())
+        };
+        let known = |key: &str| Value::from(if info.s(key).is_empty() { "<unknown>" } else { info.s(key) });
+        vec![
+            print::name(obj),
+            status(obj).into(),
+            print::or_none(&roles(obj)),
+            age_cell(obj, now),
+            info.s("kubeletVersion").into(),
+            address("InternalIP"),
+            address("ExternalIP"),
+            known("osImage"),
+            known("kernelVersion"),
+            known("containerRuntimeVersion"),
+        ]
+    }
+    fn reset_fields(&self) -> &'static [&'static str] {
+        &["status"]
+    }
+    fn subresources(&self) -> &'static [Subresource] {
+        const SUBRESOURCES: &[Subresource] = &[
+            Subresource {
+                name: "proxy",
+                kind: ("", "", "NodeProxyOptions"),
+                verbs: &["create", "delete", "get", "patch", "update"],
+                behaviour: SubBehaviour::Connect,
+            },
+            object_subresource("status", &NodeStatus),
+        ];
+        SUBRESOURCES
+    }
+}
+
+/// The strategy of `nodes/status`.
+pub struct NodeStatus;
+
+impl Strategy for NodeStatus {
+    fn info(&self) -> &'static ResourceInfo {
+        &INFO
+    }
+    fn default(&self, obj: &mut Value) {
+        defaults(obj);
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        carry_over(new, old, &["spec"]);
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
+        check_update(new, old)
+    }
+    fn reset_fields(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
+}

@@ -1,0 +1,283 @@
+//! What is wrong with a PersistentVolume (rule: core validation `ValidatePersistentVolumeSpec`).
+
+use super::resource_names;
+use crate::checks;
+use crate::fields::Fields;
+use crate::shared::pod::{volume_plugins as plugins, volumes};
+use serde_json::Value;
+use steersman_apimachinery::{ErrorList, Path};
+
+const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+type Check = fn(&mut ErrorList, &Value, &Path);
+
+/// Each type of volume, and what checks it, in upstream's order.
+const SOURCES: &[(&str, Check)] = &[
+    ("hostPath", plugins::host_path),
+    ("gcePersistentDisk", plugins::gce_disk),
+    ("awsElasticBlockStore", plugins::aws_disk),
+    ("glusterfs", glusterfs),
+    ("flocker", plugins::flocker),
+    ("nfs", plugins::nfs),
+    ("rbd", plugins::rbd),
+    ("quobyte", plugins::quobyte),
+    ("cephfs", plugins::cephfs),
+    ("iscsi", iscsi),
+    ("cinder", cinder),
+    ("fc", plugins::fc),
+    ("flexVolume", plugins::flex),
+    ("azureFile", azure_file),
+    ("vsphereVolume", plugins::vsphere),
+    ("photonPersistentDisk", plugins::photon),
+    ("portworxVolume", plugins::portworx),
+    ("azureDisk", plugins::azure_disk),
+    ("scaleIO", plugins::scale_io),
+    ("local", local),
+    ("storageos", storageos),
+    ("csi", csi),
+];
+
+fn glusterfs(e: &mut ErrorList, v: &Value, at: &Path) {
+    plugins::glusterfs(e, v, at);
+    if let Some(ns) = v.opt_s("endpointsNamespace") {
+        if ns.is_empty() {
+            e.invalid(&at.child("endpointsNamespace"), ns, "if the endpointnamespace is set, it must be a valid namespace name");
+        } else {
+            checks::label(e, &at.child("endpointsNamespace"), ns);
+        }
+    }
+}
+
+/// A reference to a secret that names its namespace too.
+fn secret_reference(e: &mut ErrorList, v: &Value, at: &Path, field: &str) {
+    if let Some(secret) = v.sub(field) {
+        for key in ["name", "namespace"] {
+            if secret.s(key).is_empty() {
+                e.required(&at.child(field).child(key), "");
+            }
+        }
+    }
+}
+
+fn iscsi(e: &mut ErrorList, v: &Value, at: &Path) {
+    // The pod's form has a reference by name only; the rest is the same.
+    let mut plain = v.clone();
+    if let Some(m) = plain.as_object_mut() {
+        if let Some(secret) = m.get_mut("secretRef").and_then(Value::as_object_mut) {
+            secret.remove("namespace");
+        }
+    }
+    plugins::iscsi(e, &plain, at);
+}
+
+fn cinder(e: &mut ErrorList, v: &Value, at: &Path) {
+    if v.s("volumeID").is_empty() {
+        e.required(&at.child("volumeID"), "");
+    }
+    secret_reference(e, v, at, "secretRef");
+}
+
+fn azure_file(e: &mut ErrorList, v: &Value, at: &Path) {
+    for key in ["secretName", "shareName"] {
+        if v.s(key).is_empty() {
+            e.required(&at.child(key), "");
+        }
+    }
+    if v.opt_s("secretNamespace") == Some("") {
+        e.required(&at.child("secretNamespace"), "");
+    }
+}
+
+fn storageos(e: &mut ErrorList, v: &Value, at: &Path) {
+    if v.s("volumeName").is_empty() {
+        e.required(&at.child("volumeName"), "");
+    } else {
+        checks::label(e, &at.child("volumeName"), v.s("volumeName"));
+    }
+    if !v.s("volumeNamespace").is_empty() {
+        checks::label(e, &at.child("volumeNamespace"), v.s("volumeNamespace"));
+    }
+    secret_reference(e, v, at, "secretRef");
+}
+
+fn local(e: &mut ErrorList, v: &Value, at: &Path) {
+    if v.s("path").is_empty() {
+        e.required(&at.child("path"), "");
+        return;
+    }
+    volumes::no_backsteps(e, v.s("path"), &at.child("path"));
+}
+
+fn csi(e: &mut ErrorList, v: &Value, at: &Path) {
+    plugins::csi_driver_name(e, v.s("driver"), &at.child("driver"));
+    if v.s("volumeHandle").is_empty() {
+        e.required(&at.child("volumeHandle"), "");
+    }
+    for field in [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ] {
+        secret_reference(e, v, at, field);
+    }
+}
+
+const INLINE: &str = "may not be specified in the context of inline volumes";
+
+/// Checks a spec; `inline` for one that stands in a VolumeAttachment.
+pub(crate) fn spec(e: &mut ErrorList, spec: &Value, inline: bool, path: &Path) {
+    if inline {
+        if spec.sub("claimRef").is_some() {
+            e.forbidden(&path.child("claimRef"), INLINE);
+        }
+        if spec.has("capacity") {
+            e.forbidden(&path.child("capacity"), INLINE);
+        }
+        if spec.sub("csi").is_none() {
+            e.required(&path.child("csi"), "has to be specified in the context of inline volumes");
+        }
+    }
+    access_modes(e, spec, path);
+    if !inline {
+        capacity(e, spec, &path.child("capacity"));
+    }
+    reclaim_policy(e, spec, inline, &path.child("persistentVolumeReclaimPolicy"));
+    let affinity = path.child("nodeAffinity");
+    let mut has_affinity = false;
+    if let Some(a) = spec.sub("nodeAffinity") {
+        if inline {
+            e.forbidden(&affinity, INLINE);
+        } else {
+            has_affinity = true;
+            match a.sub("required") {
+                Some(required) => checks::node_selector(e, &affinity.child("required"), required),
+                None => e.required(&affinity.child("required"), "must specify required node constraints"),
+            }
+        }
+    }
+    let mut count = 0;
+    for (name, check) in SOURCES {
+        let Some(source) = spec.sub(name) else { continue };
+        if count > 0 {
+            e.forbidden(&path.child(name), "may not specify more than 1 volume type");
+            continue;
+        }
+        count += 1;
+        check(e, source, &path.child(name));
+        if *name == "local" && !has_affinity {
+            e.required(&affinity, "Local volume requires node affinity");
+        }
+    }
+    if count == 0 {
+        e.required(path, "must specify a volume type");
+    }
+    let root = spec.sub("hostPath").is_some_and(|h| {
+        let path = h.s("path");
+        path.starts_with('/') && path.split('/').all(|p| p.is_empty() || p == "." || p == "..")
+    });
+    if root && spec.s("persistentVolumeReclaimPolicy") == "Recycle" {
+        let why = "may not be 'recycle' for a hostPath mount of '/'";
+        e.forbidden(&path.child("persistentVolumeReclaimPolicy"), why);
+    }
+    classes_and_mode(e, spec, inline, path);
+}
+
+fn access_modes(e: &mut ErrorList, spec: &Value, path: &Path) {
+    let (modes, at) = (spec.strings("accessModes"), path.child("accessModes"));
+    if modes.is_empty() {
+        e.required(&at, "");
+    }
+    for mode in &modes {
+        checks::one_of(e, &at, mode, ACCESS_MODES);
+    }
+    let once = modes.contains(&"ReadWriteOncePod");
+    if once && modes.iter().any(|m| *m != "ReadWriteOncePod" && ACCESS_MODES.contains(m)) {
+        e.forbidden(&at, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+fn capacity(e: &mut ErrorList, spec: &Value, at: &Path) {
+    let all = spec.entries("capacity");
+    if all.is_empty() {
+        e.required(at, "");
+    }
+    if spec.at("capacity").sub("storage").is_none() || all.len() > 1 {
+        e.not_supported(at, spec.at("capacity"), &["storage"]);
+    }
+    for (name, value) in all {
+        resource_names::check_positive(e, &at.key(name), value);
+    }
+}
+
+fn reclaim_policy(e: &mut ErrorList, spec: &Value, inline: bool, at: &Path) {
+    match spec.s("persistentVolumeReclaimPolicy") {
+        "" => {}
+        p if inline => {
+            if p != "Retain" {
+                e.forbidden(at, "may only be Retain in the context of inline volumes");
+            }
+        }
+        p => checks::one_of(e, at, p, &["Delete", "Recycle", "Retain"]),
+    }
+}
+
+fn classes_and_mode(e: &mut ErrorList, spec: &Value, inline: bool, path: &Path) {
+    let class = spec.s("storageClassName");
+    if !class.is_empty() {
+        if inline {
+            e.forbidden(&path.child("storageClassName"), INLINE);
+        } else {
+            checks::subdomain(e, &path.child("storageClassName"), class);
+        }
+    }
+    if let Some(mode) = spec.opt_s("volumeMode") {
+        let at = path.child("volumeMode");
+        if !inline {
+            checks::one_of(e, &at, mode, &["Block", "Filesystem"]);
+        } else if mode != "Filesystem" {
+            e.forbidden(&at, "may not specify volumeMode other than Filesystem in the context of inline volumes");
+        }
+    }
+    if let Some(class) = spec.opt_s("volumeAttributesClassName") {
+        let at = path.child("volumeAttributesClassName");
+        if inline {
+            e.forbidden(&at, INLINE);
+        } else if class.is_empty() {
+            e.required(&at, "an empty string is disallowed");
+        } else {
+            checks::subdomain(e, &at, class);
+        }
+        if spec.sub("csi").is_none() {
+            e.required(&path.child("csi"), "has to be specified when using volumeAttributesClassName");
+        }
+    }
+}
+
+/// What may not change.
+pub(super) fn update(e: &mut ErrorList, new: &Value, old: &Value) {
+    let (spec, was) = (new.at("spec"), old.at("spec"));
+    let source = |s: &Value, other: &Value| {
+        let mut all: Vec<(&str, Value)> = SOURCES.iter().filter_map(|(n, _)| Some((*n, s.sub(n)?.clone()))).collect();
+        // A secret for expanding the volume may be added.
+        for (name, value) in &mut all {
+            if *name == "csi" && other.at("csi").sub("controllerExpandSecretRef").is_none() {
+                if let Some(m) = value.as_object_mut() {
+                    m.remove("controllerExpandSecretRef");
+                }
+            }
+        }
+        all
+    };
+    if source(spec, was) != source(was, was) {
+        e.forbidden(&Path::new("spec").child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation");
+    }
+    checks::immutable(e, &Path::new("volumeMode"), spec.at("volumeMode"), was.at("volumeMode"));
+    if was.sub("nodeAffinity").is_some() {
+        checks::immutable(e, &Path::new("nodeAffinity"), spec.at("nodeAffinity"), was.at("nodeAffinity"));
+    }
+    if was.opt_s("volumeAttributesClassName").is_some() && spec.opt_s("volumeAttributesClassName").is_none() {
+        let at = Path::new("spec").child("volumeAttributesClassName");
+        e.forbidden(&at, "update from non-nil value to nil is forbidden");
+    }
+}

@@ -1,0 +1,212 @@
+//! `persistentvolumeclaims` (rule: `pkg/registry/core/persistentvolumeclaim`).
+
+use super::persistentvolumes::{access_modes, class, or_unset, phase};
+use super::{columns, resource_names};
+use crate::common::{age_cell, carry_over, default_str, object_subresource};
+use crate::fields::Fields;
+use crate::shared::quantity::amount;
+use crate::shared::{claim_template, print};
+use crate::{checks, namespaced};
+use serde_json::{Value, json};
+use steersman_apimachinery::{ErrorList, Path, object};
+use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
+
+static INFO: ResourceInfo = ResourceInfo {
+    short_names: &["pvc"],
+    ..namespaced("", "v1", "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim")
+};
+
+const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+const SPEC_IMMUTABLE: &str =
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
+fn defaults(obj: &mut Value) {
+    default_str(obj, &["status", "phase"], "Pending");
+    crate::shared::defaults::claim_spec(object::entry(obj, &["spec"]));
+    for list in ["capacity", "allocatedResources"] {
+        if let Some(list) = obj.pointer_mut("/status").and_then(|s| s.get_mut(list)).and_then(Value::as_object_mut) {
+            crate::shared::defaults::resource_list(list);
+        }
+    }
+}
+
+fn usable(source: &Value) -> bool {
+    let (group, kind) = (source.s("apiGroup"), source.s("kind"));
+    (group.is_empty() && kind == "PersistentVolumeClaim")
+        || (group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot")
+}
+
+/// Brings the older and the newer field for a data source in line (rule: `pkg/api/persistentvolumeclaim`).
+fn align_data_sources(obj: &mut Value, old: Option<&Value>) {
+    let was = |field: &str| old.is_some_and(|o| o.at("spec").sub(field).is_some());
+    if !was("dataSource") && obj.at("spec").sub("dataSource").is_some_and(|s| !usable(s)) && obj.at("spec").sub("dataSourceRef").is_none() {
+        object::remove(obj, &["spec", "dataSource"]);
+    }
+    if !was("dataSourceRef") && !obj.at("spec").at("dataSourceRef").s("namespace").is_empty() {
+        object::remove(obj, &["spec", "dataSourceRef"]);
+    }
+    let copy = |s: &Value| json!({"apiGroup": s.at("apiGroup"), "kind": s.s("kind"), "name": s.s("name")});
+    match (obj.at("spec").sub("dataSource").map(copy), obj.at("spec").sub("dataSourceRef").map(copy)) {
+        (Some(source), None) => object::set(obj, &["spec", "dataSourceRef"], source),
+        (None, Some(source)) => object::set(obj, &["spec", "dataSource"], source),
+        _ => {}
+    }
+}
+
+fn check(obj: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    let (spec, path) = (obj.at("spec"), Path::new("spec"));
+    claim_template::claim_spec(&mut e, spec, &path);
+    if let (Some(a), Some(b)) = (spec.sub("dataSource"), spec.sub("dataSourceRef")) {
+        if ["apiGroup", "kind", "name"].iter().any(|f| a.s(f) != b.s(f)) {
+            e.invalid(&path, json!({}), "must match dataSourceRef");
+        }
+    }
+    e
+}
+
+fn storage(obj: &Value, path: &[&str]) -> Option<steersman_apimachinery::Quantity> {
+    object::get(obj, path).and_then(amount)
+}
+
+fn check_update(new: &Value, old: &Value) -> ErrorList {
+    let mut e = check(new);
+    let (mut is, mut was) = (new.at("spec").clone(), old.at("spec").clone());
+    let bound = new.at("status").s("phase") == "Bound";
+    if was.s("volumeName").is_empty() {
+        carry_over(&mut was, &is, &["volumeName"]);
+    }
+    let annotation = |o: &Value| object::annotation(o, CLASS_ANNOTATION).map(str::to_owned);
+    let moved = annotation(new).is_none()
+        && was.opt_s("storageClassName").is_none()
+        && annotation(old).is_some_and(|a| is.opt_s("storageClassName") == Some(a.as_str()));
+    if moved {
+        object::remove(&mut is, &["storageClassName"]);
+    } else {
+        if annotation(new) != annotation(old) {
+            let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
+            e.invalid(&path, annotation(new).unwrap_or_default(), checks::IMMUTABLE);
+        }
+        // A claim without a class may get one.
+        if was.opt_s("storageClassName").is_none() && annotation(old).is_none() {
+            object::remove(&mut is, &["storageClassName"]);
+        }
+    }
+    if bound {
+        for field in [&["resources", "requests", "storage"][..], &["volumeAttributesClassName"]] {
+            carry_over(&mut is, &was, field);
+        }
+    }
+    if is != was {
+        e.forbidden(&Path::new("spec"), SPEC_IMMUTABLE);
+    }
+    let size = ["spec", "resources", "requests", "storage"];
+    if let (Some(a), Some(b)) = (storage(new, &size), storage(old, &size)) {
+        let least = storage(old, &["status", "capacity", "storage"]);
+        if a < b && least.is_none_or(|l| a <= l) {
+            let path = Path::new("spec").child("resources").child("requests").child("storage");
+            e.forbidden(&path, "field can not be less than status.capacity");
+        }
+    }
+    checks::immutable(&mut e, &Path::new("volumeMode"), new.at("spec").at("volumeMode"), old.at("spec").at("volumeMode"));
+    let class = |o: &Value| o.at("spec").opt_s("volumeAttributesClassName").map(str::to_owned);
+    let path = Path::new("spec").child("volumeAttributesClassName");
+    match (class(old), class(new)) {
+        (Some(_), None) => e.forbidden(&path, "update from non-nil value to nil is forbidden"),
+        (Some(o), Some(n)) if !o.is_empty() && n.is_empty() => {
+            e.forbidden(&path, "update from non-nil value to an empty string is forbidden");
+        }
+        _ => {}
+    }
+    e
+}
+
+/// The strategy of `persistentvolumeclaims`.
+pub struct PersistentVolumeClaims;
+
+impl Strategy for PersistentVolumeClaims {
+    fn info(&self) -> &'static ResourceInfo {
+        &INFO
+    }
+    fn default(&self, obj: &mut Value) {
+        defaults(obj);
+    }
+    fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
+        object::set(obj, &["status"], json!({"phase": "Pending"}));
+        align_data_sources(obj, None);
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        carry_over(new, old, &["status"]);
+        align_data_sources(new, Some(old));
+    }
+    fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
+        check(obj)
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
+        check_update(new, old)
+    }
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::PERSISTENTVOLUMECLAIMS
+    }
+    fn cells(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let volume = obj.at("spec").s("volumeName");
+        let (mut capacity, mut modes) = (String::new(), String::new());
+        if !volume.is_empty() {
+            let status = obj.at("status");
+            capacity = status.at("capacity").sub("storage").map_or_else(|| "0".to_owned(), resource_names::text);
+            modes = access_modes(&status.strings("accessModes"));
+        }
+        vec![
+            print::name(obj),
+            phase(obj),
+            volume.into(),
+            capacity.into(),
+            modes.into(),
+            class(obj).into(),
+            or_unset(obj, "volumeAttributesClassName"),
+            age_cell(obj, now),
+            or_unset(obj, "volumeMode"),
+        ]
+    }
+    fn reset_fields(&self) -> &'static [&'static str] {
+        &["status"]
+    }
+    fn subresources(&self) -> &'static [Subresource] {
+        const SUBRESOURCES: &[Subresource] = &[object_subresource("status", &PersistentVolumeClaimStatus)];
+        SUBRESOURCES
+    }
+}
+
+/// The strategy of `persistentvolumeclaims/status`.
+pub struct PersistentVolumeClaimStatus;
+
+impl Strategy for PersistentVolumeClaimStatus {
+    fn info(&self) -> &'static ResourceInfo {
+        &INFO
+    }
+    fn default(&self, obj: &mut Value) {
+        defaults(obj);
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        carry_over(new, old, &["spec"]);
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
+        let mut e = ErrorList::new();
+        if new.at("spec").items("accessModes").is_empty() {
+            e.required(&Path::new("Spec").child("accessModes"), "");
+        }
+        let capacity = Path::new("status").child("capacity");
+        for (name, value) in new.at("status").entries("capacity") {
+            if amount(value).is_some_and(|q| q.sign() < 0) {
+                e.invalid(&capacity.key(name), resource_names::text(value), "must be a valid resource quantity");
+            }
+        }
+        e
+    }
+    fn reset_fields(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
+}

@@ -1,0 +1,3 @@
+//! The group `policy/v1`: what must not happen to pods.
+
+pub mod poddisruptionbudgets;

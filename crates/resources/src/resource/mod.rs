@@ -1,0 +1,12 @@
+//! `resource.k8s.io`: dynamic resource allocation.
+
+mod claim_validation;
+mod columns;
+pub mod deviceclasses;
+pub mod resourceclaims;
+pub mod resourceclaimtemplates;
+pub mod resourceslices;
+mod slice_validation;
+
+/// The group's name.
+pub(crate) const GROUP: &str = "resource.k8s.io";

@@ -1,0 +1,65 @@
+//! `resourceslices` (rule: `pkg/registry/resource/resourceslice`).
+
+use super::{GROUP, columns, slice_validation};
+use crate::cluster_scoped;
+use crate::common::{age_cell, default_value, first_generation, next_generation, same};
+use crate::fields::Fields;
+use crate::shared::print;
+use serde_json::Value;
+use steersman_apimachinery::ErrorList;
+use steersman_registry::{Column, Context, ResourceInfo, Strategy};
+
+static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "resourceslices", "resourceslice", "ResourceSlice");
+
+/// The strategy of `resourceslices`.
+pub struct ResourceSlices;
+
+impl Strategy for ResourceSlices {
+    fn info(&self) -> &'static ResourceInfo {
+        &INFO
+    }
+    fn default(&self, obj: &mut Value) {
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default().to_string();
+        let devices = obj.pointer_mut("/spec/devices").and_then(Value::as_array_mut);
+        for device in devices.into_iter().flatten() {
+            for taint in device.get_mut("taints").and_then(Value::as_array_mut).into_iter().flatten() {
+                default_value(taint, &["timeAdded"], now.as_str());
+            }
+        }
+    }
+    fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
+        first_generation(obj);
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        let changed = !same(new, old, &["spec"]);
+        next_generation(new, old, changed);
+    }
+    fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
+        slice_validation::slice(obj)
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
+        slice_validation::update(new, old)
+    }
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.driver", "spec.nodeName"]
+    }
+    fn selectable_field(&self, obj: &Value, field: &str) -> String {
+        obj.at("spec").s(field.strip_prefix("spec.").unwrap_or_default()).to_owned()
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::RESOURCESLICES
+    }
+    fn cells(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let spec = obj.at("spec");
+        vec![
+            print::name(obj),
+            spec.opt_s("nodeName").unwrap_or("<unset>").into(),
+            spec.s("driver").into(),
+            spec.at("pool").s("name").into(),
+            age_cell(obj, now),
+        ]
+    }
+}

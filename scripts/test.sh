@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Runs every test. Installs what it needs, cleans up after itself, may be repeated. The last line says how many tests
+# passed and failed. See --help.
+set -u
+. "$(dirname "$0")/lib/common.sh"
+
+ALL=(format lint unit golden end-to-end)
+usage() {
+  cat <<EOF
+Runs every test, or only the named stages: ${ALL[*]}
+
+  scripts/test.sh [STAGE...]
+
+  format      rustfmt agrees with every file
+  lint        clippy finds nothing
+  unit        unit tests, property tests, and API tests against a real etcd
+  golden      recorded answers of a Kubernetes apiserver, replayed against ours (needs ../shared/golden)
+  end-to-end  a cluster of two nodes, driven with kubectl
+EOF
+}
+case ${1:-} in -h|--help) usage; exit 0 ;; esac
+STAGES=("$@"); [ $# = 0 ] && STAGES=("${ALL[@]}")
+cd "$REPO" || exit 1
+need_root
+need_build_tools
+need_packages etcd-server curl
+export CARGO_INCREMENTAL=0
+PASSED=0 FAILED=0
+WORK=$(mktemp -d)
+HOMES=()
+clean_up() {
+  local h; for h in "${HOMES[@]}"; do STEERSMAN_HOME=$h scripts/down.sh --quiet; done
+  rm -rf "$WORK"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+ok() { PASSED=$((PASSED + ${2:-1})); stage_done "ok    $1"; }
+bad() { FAILED=$((FAILED + ${2:-1})); stage_done "FAIL  $1"; }
+
+# Adds up the closing lines that cargo test prints.
+count_cargo() { # log
+  PASSED=$((PASSED + $(awk '/^test result:/{n+=$4} END{print n+0}' "$1")))
+  FAILED=$((FAILED + $(awk '/^test result:/{n+=$6} END{print n+0}' "$1")))
+}
+
+stage_format() { if cargo fmt --all --check >"$WORK/fmt" 2>&1; then ok format; else head -n 60 "$WORK/fmt"; bad format; fi; }
+
+stage_lint() {
+  if cargo clippy --quiet --release --workspace --all-targets -- -D warnings >"$WORK/lint" 2>&1; then ok lint
+  else head -n 120 "$WORK/lint"; bad lint; fi
+}
+
+stage_unit() {
+  if cargo test --release >"$WORK/unit" 2>&1; then count_cargo "$WORK/unit"; ok "unit and API tests" 0
+  else
+    grep -E '^(test .*FAILED|error|---- )|panicked|test result: F' "$WORK/unit" | head -n 60
+    tail -n 60 "$WORK/unit"
+    count_cargo "$WORK/unit"; bad "unit and API tests"
+  fi
+}
+
+stage_golden() {
+  local data=$REPO/../shared/golden
+  if [ ! -e "$data/golden.py" ]; then
+    say "        golden: the recorded answers are not beside this checkout (../shared/golden), so this stage has nothing to replay"
+    return 0
+  fi
+  command -v python3 >/dev/null || need_packages python3
+  local home=$WORK/golden port; HOMES+=("$home")
+  port=$(free_port 16443)
+  STEERSMAN_HOME=$home scripts/up.sh --only apiserver --port "$port" --service-cidr 10.0.0.0/16 >"$WORK/up-golden" 2>&1 ||
+    { cat "$WORK/up-golden"; bad "golden: the apiserver did not come up"; return; }
+  PYTHONDONTWRITEBYTECODE=1 python3 "$data/golden.py" replay --server "https://127.0.0.1:$port" --cert "$home/pki/admin.crt" \
+    --key "$home/pki/admin.key" --ca "$home/pki/ca.crt" --jobs 4 >"$WORK/golden.log" 2>&1
+  grep -E '^(FAIL|[a-z]+: )' "$WORK/golden.log"
+  local line; line=$(grep '^golden: ' "$WORK/golden.log")
+  [ -n "$line" ] || { tail -n 20 "$WORK/golden.log"; bad "golden: the replay did not end"; return; }
+  ok "golden replay" "$(echo "$line" | awk '{print $2}')"
+  local failed; failed=$(echo "$line" | awk '{print $4}')
+  # Which cases are known to differ, and why, is written down; any other is a failure.
+  local unknown; unknown=$(sed -n 's/^FAIL //p' "$WORK/golden.log" | grep -vxFf <(sed 's/ .*//' tests/golden-known.txt) | wc -l)
+  [ "$unknown" = 0 ] && { [ "$failed" = 0 ] || say "        golden: $failed known differences, listed in tests/golden-known.txt"; return 0; }
+  bad "golden: cases that differ and are not known to" "$unknown"
+  STEERSMAN_HOME=$home scripts/down.sh --quiet
+}
+
+stage_end-to-end() {
+  need_packages containerd runc containernetworking-plugins iptables nftables conntrack busybox-static iproute2
+  need_kubectl
+  local home=$WORK/cluster; HOMES+=("$home")
+  if ! STEERSMAN_HOME=$home scripts/up.sh --nodes 2 2>&1 | tee "$WORK/up" | grep -E '^ *[0-9.]+s|^error'; then cat "$WORK/up"; fi
+  grep -q '^export KUBECONFIG' "$WORK/up" || { tail -n 40 "$WORK/up"; bad "end-to-end: the cluster did not come up"; return; }
+  STEERSMAN_HOME=$home KUBECONFIG=$home/admin.kubeconfig cargo test --release -p steersman-e2e -- --test-threads=4 2>&1 | tee "$WORK/e2e" | grep -E '^test |panicked|^---- |test result|error'
+  local code=${PIPESTATUS[0]}
+  count_cargo "$WORK/e2e"
+  if [ "$code" = 0 ]; then ok end-to-end 0
+  else
+    sed -n '/^failures:/,$p' "$WORK/e2e" | head -n 200
+    for log in kube-apiserver kube-controller-manager kube-scheduler kubelet-1 kubelet-2 kube-proxy-1; do
+      say "--- the end of $log.log"; tail -n 15 "$home/log/$log.log"
+    done
+    bad end-to-end 0
+    grep -q '^test result' "$WORK/e2e" || FAILED=$((FAILED + 1))
+  fi
+}
+
+for stage in "${STAGES[@]}"; do
+  case " ${ALL[*]} " in *" $stage "*) "stage_$stage" ;; *) usage >&2; die "unknown stage $stage" ;; esac
+done
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" = 0 ]
