@@ -52,7 +52,7 @@ stage_lint() {
 }
 
 stage_unit() {
-  if cargo test --release >"$WORK/unit" 2>&1; then count_cargo "$WORK/unit"; ok "unit and API tests" 0
+  if cargo test --release --workspace --exclude steersman-e2e >"$WORK/unit" 2>&1; then count_cargo "$WORK/unit"; ok "unit and API tests" 0
   else
     grep -E '^(test .*FAILED|error|---- )|panicked|test result: F' "$WORK/unit" | head -n 60
     tail -n 60 "$WORK/unit"
@@ -69,11 +69,12 @@ stage_golden() {
   command -v python3 >/dev/null || need_packages python3
   local home=$WORK/golden port; HOMES+=("$home")
   port=$(free_port 16443)
-  STEERSMAN_HOME=$home scripts/up.sh --only apiserver --port "$port" --service-cidr 10.0.0.0/16 >"$WORK/up-golden" 2>&1 ||
+  STEERSMAN_HOME=$home scripts/up.sh --no-build --only apiserver --port "$port" --service-cidr 10.0.0.0/16 >"$WORK/up-golden" 2>&1 ||
     { cat "$WORK/up-golden"; bad "golden: the apiserver did not come up"; return; }
   PYTHONDONTWRITEBYTECODE=1 python3 "$data/golden.py" replay --server "https://127.0.0.1:$port" --cert "$home/pki/admin.crt" \
     --key "$home/pki/admin.key" --ca "$home/pki/ca.crt" --jobs 4 >"$WORK/golden.log" 2>&1
   grep -E '^(FAIL|[a-z]+: )' "$WORK/golden.log"
+  STEERSMAN_HOME=$home scripts/down.sh --quiet
   local line; line=$(grep '^golden: ' "$WORK/golden.log")
   [ -n "$line" ] || { tail -n 20 "$WORK/golden.log"; bad "golden: the replay did not end"; return; }
   ok "golden replay" "$(echo "$line" | awk '{print $2}')"
@@ -82,14 +83,13 @@ stage_golden() {
   local unknown; unknown=$(sed -n 's/^FAIL //p' "$WORK/golden.log" | grep -vxFf <(sed 's/ .*//' tests/golden-known.txt) | wc -l)
   [ "$unknown" = 0 ] && { [ "$failed" = 0 ] || say "        golden: $failed known differences, listed in tests/golden-known.txt"; return 0; }
   bad "golden: cases that differ and are not known to" "$unknown"
-  STEERSMAN_HOME=$home scripts/down.sh --quiet
 }
 
 stage_end-to-end() {
   need_packages containerd runc containernetworking-plugins iptables nftables conntrack busybox-static iproute2
   need_kubectl
   local home=$WORK/cluster; HOMES+=("$home")
-  if ! STEERSMAN_HOME=$home scripts/up.sh --nodes 2 2>&1 | tee "$WORK/up" | grep -E '^ *[0-9.]+s|^error'; then cat "$WORK/up"; fi
+  if ! STEERSMAN_HOME=$home scripts/up.sh --no-build --nodes 2 2>&1 | tee "$WORK/up" | grep -E '^ *[0-9.]+s|^error'; then cat "$WORK/up"; fi
   grep -q '^export KUBECONFIG' "$WORK/up" || { tail -n 40 "$WORK/up"; bad "end-to-end: the cluster did not come up"; return; }
   STEERSMAN_HOME=$home KUBECONFIG=$home/admin.kubeconfig cargo test --release -p steersman-e2e -- --test-threads=4 2>&1 | tee "$WORK/e2e" | grep -E '^test |panicked|^---- |test result|error'
   local code=${PIPESTATUS[0]}
@@ -105,6 +105,11 @@ stage_end-to-end() {
   fi
 }
 
+# Everything at once, tests and binaries, so that shared libraries are built once.
+if [ "${STAGES[*]}" != format ]; then
+  if cargo build --release --workspace --all-targets >"$WORK/build" 2>&1; then ok build
+  else grep -E '^(error|warning: unused)' -A 12 "$WORK/build" | head -n 100; bad build; echo "$PASSED passed, $FAILED failed"; exit 1; fi
+fi
 for stage in "${STAGES[@]}"; do
   case " ${ALL[*]} " in *" $stage "*) "stage_$stage" ;; *) usage >&2; die "unknown stage $stage" ;; esac
 done

@@ -53,8 +53,7 @@ if [ -z "$ONLY" ]; then
 fi
 stage_done "packages are installed"
 if [ -z "$NO_BUILD" ]; then
-  if [ -n "$ONLY" ]; then build steersman-apiserver steersman-pki
-  else build steersman-apiserver steersman-pki steersman-controller-manager steersman-scheduler steersman-kubelet steersman-proxy steersman-dns; fi
+  build
   stage_done "binaries are built"
 fi
 [ -x "$BIN/kube-apiserver" ] || die "$BIN/kube-apiserver is missing: run without --no-build"
@@ -106,7 +105,7 @@ if [ -z "$ONLY" ]; then
   supervise kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$STEERSMAN_HOME/controller-manager.kubeconfig" \
     --bind-address 127.0.0.1 --tls-cert-file "$PKI/kube-controller-manager.crt" --tls-private-key-file "$PKI/kube-controller-manager.key" \
     --service-account-private-key-file "$PKI/sa.key" --root-ca-file "$PKI/ca.crt" --cluster-signing-cert-file "$PKI/ca.crt" \
-    --cluster-signing-key-file "$PKI/ca.key" --allocate-node-cidrs=true --cluster-cidr "$POD_CIDR" --service-cluster-ip-range "$SERVICE_CIDR"
+    --cluster-signing-key-file "$PKI/ca.key" --use-service-account-credentials=true --allocate-node-cidrs=true --cluster-cidr "$POD_CIDR" --service-cluster-ip-range "$SERVICE_CIDR"
   supervise kube-scheduler "$BIN/kube-scheduler" --kubeconfig "$STEERSMAN_HOME/scheduler.kubeconfig" --bind-address 127.0.0.1 \
     --tls-cert-file "$PKI/kube-scheduler.crt" --tls-private-key-file "$PKI/kube-scheduler.key"
   make_images

@@ -64,12 +64,9 @@ need_rust() {
 
 need_build_tools() { need_packages gcc libc6-dev make protobuf-compiler; need_rust; }
 
-# Builds the given packages in the one profile that everything shares; nothing is done where they are fresh.
-build() {
-  local args=() p
-  for p in "$@"; do args+=(-p "$p"); done
-  (cd "$REPO" && cargo build --release --quiet "${args[@]}") || die "the build failed"
-}
+# Builds everything in the one profile that tests and releases share; nothing is done where it is fresh. Always the whole
+# workspace: with a part of it cargo would choose other features of shared libraries, and build those a second time.
+build() { (cd "$REPO" && cargo build --release --quiet "$@") || die "the build failed"; }
 
 port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

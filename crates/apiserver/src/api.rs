@@ -11,7 +11,7 @@ use crate::query::{self, Query};
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Asked, Reply};
 use crate::server::Connection;
-use crate::{authn, authz, handlers, nonresource, negotiate, routes, warnings};
+use crate::{authn, authz, handlers, negotiate, nonresource, routes, warnings};
 use futures::FutureExt;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -130,7 +130,12 @@ impl Api {
         reply
     }
 
-    async fn filtered(self: &Arc<Self>, request: Request<Incoming>, connection: Arc<Connection>, learnt: &mut Learnt) -> Reply {
+    async fn filtered(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+        learnt: &mut Learnt,
+    ) -> Reply {
         let (parts, body) = request.into_parts();
         let target = parts.uri.path();
         if !query::well_escaped(target) {
@@ -184,8 +189,11 @@ impl Api {
         let Some(user) = authn::authenticate(&self.authenticators, &request.connection, headers) else {
             return Err(Status::unauthorized());
         };
-        let user =
-            if authn::impersonates(headers) { authn::impersonate(user, headers, &*self.authorizer).await? } else { user };
+        let user = if authn::impersonates(headers) {
+            authn::impersonate(user, headers, &*self.authorizer).await?
+        } else {
+            user
+        };
         let _permit = if request.info.long_running() {
             None
         } else {
@@ -211,7 +219,12 @@ impl Api {
         answered
     }
 
-    async fn serve(self: &Arc<Self>, request: &mut Incomings, context: &Context, learnt: &mut Learnt) -> Result<Reply, Status> {
+    async fn serve(
+        self: &Arc<Self>,
+        request: &mut Incomings,
+        context: &Context,
+        learnt: &mut Learnt,
+    ) -> Result<Reply, Status> {
         if !request.info.is_resource || !self.is_served(&request.info) {
             return nonresource::serve(self, request, context).await;
         }
@@ -237,7 +250,9 @@ impl Api {
         match request.query.first("timeout") {
             None | Some("") => Ok(most),
             Some(text) => match steersman_component::flags::parse_duration(text) {
-                None => Err(Status::bad_request(format!("invalid timeout specified in the request URL - time: invalid duration {text:?}"))),
+                None => Err(Status::bad_request(format!(
+                    "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+                ))),
                 Some(Duration::ZERO) => Ok(most),
                 Some(d) => Ok(d.min(most)),
             },

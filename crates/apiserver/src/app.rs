@@ -37,7 +37,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let listener = listen(&config)?;
     let server_tls = tls::server_config(&config).context("serving certificate")?;
     let client_cas = ClientCas::new(config.client_ca.clone(), config.request_header.ca.clone()).context("client CA")?;
-    let chain = steersman_admission::plugins::chain(&config.admission.enable, &config.admission.disable).map_err(|e| anyhow!(e))?;
+    let chain = steersman_admission::plugins::chain(&config.admission.enable, &config.admission.disable)
+        .map_err(|e| anyhow!(e))?;
     let resources: &'static [Resource] = steersman_resources::table().map(line).collect::<Vec<_>>().leak();
     steersman_resources::shared::pod::set_allow_privileged(config.server.allow_privileged);
     let registry = Registry::start(steersman_registry::Config {
@@ -90,7 +91,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let closing = CancellationToken::new();
     let handler: Handler = {
         let api = api.clone();
-        Arc::new(move |request: Request<Incoming>, connection: Arc<Connection>| Box::pin(api.clone().answer(request, connection)))
+        Arc::new(move |request: Request<Incoming>, connection: Arc<Connection>| {
+            Box::pin(api.clone().answer(request, connection))
+        })
     };
     let server = Server { tls: server_tls, client_cas, max_streams: api.config.max_streams, handler };
     tracing::info!(address = %listener.local_addr()?, "serving");

@@ -42,9 +42,13 @@ fn message(a: &Attributes<'_>) -> String {
     if !a.resource_request {
         return format!("User {user} cannot {} path {}", a.verb, go_quote(a.path));
     }
-    let resource = if a.subresource.is_empty() { a.resource.to_owned() } else { format!("{}/{}", a.resource, a.subresource) };
-    let place =
-        if a.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {}", go_quote(a.namespace)) };
+    let resource =
+        if a.subresource.is_empty() { a.resource.to_owned() } else { format!("{}/{}", a.resource, a.subresource) };
+    let place = if a.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {}", go_quote(a.namespace))
+    };
     format!("User {user} cannot {} resource {} in API group {} {place}", a.verb, go_quote(&resource), go_quote(a.group))
 }
 

@@ -40,7 +40,10 @@ impl Body {
     }
     /// Compresses what this body holds, for answers that are large enough.
     pub fn gzip(self) -> Self {
-        Self::stream(Gzip { inner: Some(Box::pin(self)), encoder: GzEncoder::new(Vec::with_capacity(CHUNK), Compression::new(1)) })
+        Self::stream(Gzip {
+            inner: Some(Box::pin(self)),
+            encoder: GzEncoder::new(Vec::with_capacity(CHUNK), Compression::new(1)),
+        })
     }
 }
 
@@ -115,7 +118,16 @@ impl Pieces {
         between: &'static [u8],
         tail: Bytes,
     ) -> Self {
-        Self { items: Box::new(items), first, between, tail, current: head, resume: Bytes::new(), started: false, done: false }
+        Self {
+            items: Box::new(items),
+            first,
+            between,
+            tail,
+            current: head,
+            resume: Bytes::new(),
+            started: false,
+            done: false,
+        }
     }
     /// The same with bytes put before what is still to come.
     #[must_use]

@@ -111,20 +111,27 @@ impl Config {
         let mut errors = Vec::new();
         let ip = |name: &str| -> Option<IpAddr> { f.text(name).parse().ok() };
         let bind_ip = ip("bind-address").unwrap_or_else(|| {
-            errors.push(format!("invalid argument {:?} for \"--bind-address\" flag: failed to parse IP", f.text("bind-address")));
+            errors.push(format!(
+                "invalid argument {:?} for \"--bind-address\" flag: failed to parse IP",
+                f.text("bind-address")
+            ));
             Ipv4Addr::UNSPECIFIED.into()
         });
         let advertise = match f.text("advertise-address") {
             "" if !bind_ip.is_unspecified() && !bind_ip.is_loopback() => bind_ip,
             "" => own_address().unwrap_or(Ipv4Addr::LOCALHOST.into()),
             s => s.parse().unwrap_or_else(|_| {
-                errors.push(format!("invalid argument {s:?} for \"--advertise-address\" flag: failed to parse IP: {s:?}"));
+                errors.push(format!(
+                    "invalid argument {s:?} for \"--advertise-address\" flag: failed to parse IP: {s:?}"
+                ));
                 Ipv4Addr::LOCALHOST.into()
             }),
         };
         let port = f.int("secure-port");
         let port = u16::try_from(port).unwrap_or_else(|_| {
-            errors.push(format!("--secure-port {port} must be between 1 and 65535, inclusive. It cannot be turned off with 0"));
+            errors.push(format!(
+                "--secure-port {port} must be between 1 and 65535, inclusive. It cannot be turned off with 0"
+            ));
             0
         });
         let pair = |a: &str, b: &str| Some((f.path(a)?, f.path(b)?));
@@ -147,7 +154,10 @@ impl Config {
             }
         };
         let node_ports = port_range(f.text("service-node-port-range")).unwrap_or_else(|| {
-            errors.push(format!("invalid argument {:?} for \"--service-node-port-range\" flag", f.text("service-node-port-range")));
+            errors.push(format!(
+                "invalid argument {:?} for \"--service-node-port-range\" flag",
+                f.text("service-node-port-range")
+            ));
             (30000, 32767)
         });
         let modes = f.list("authorization-mode");
@@ -189,7 +199,11 @@ impl Config {
             anonymous: f.bool("anonymous-auth"),
             bootstrap_tokens: f.bool("enable-bootstrap-token-auth"),
             service_account: ServiceAccount {
-                keys: if keys.is_empty() { f.path("service-account-signing-key-file").into_iter().collect() } else { keys },
+                keys: if keys.is_empty() {
+                    f.path("service-account-signing-key-file").into_iter().collect()
+                } else {
+                    keys
+                },
                 signing_key: f.path("service-account-signing-key-file"),
                 lookup: f.bool("service-account-lookup"),
                 jwks_uri: f.text("service-account-jwks-uri").to_owned(),
@@ -220,7 +234,10 @@ impl Config {
                 api_audiences: if audiences.is_empty() { issuers.clone() } else { audiences },
                 issuers,
                 max_token_expiration: f.duration("service-account-max-token-expiration").as_secs(),
-                default_toleration_seconds: (f.int("default-not-ready-toleration-seconds"), f.int("default-unreachable-toleration-seconds")),
+                default_toleration_seconds: (
+                    f.int("default-not-ready-toleration-seconds"),
+                    f.int("default-unreachable-toleration-seconds"),
+                ),
             },
             service_ip,
             kubelet: KubeletConfig {
@@ -231,7 +248,10 @@ impl Config {
                 timeout: f.duration("kubelet-timeout"),
             },
             proxy_client: pair("proxy-client-cert-file", "proxy-client-key-file"),
-            inflight: (f.int("max-requests-inflight").max(0) as usize, f.int("max-mutating-requests-inflight").max(0) as usize),
+            inflight: (
+                f.int("max-requests-inflight").max(0) as usize,
+                f.int("max-mutating-requests-inflight").max(0) as usize,
+            ),
             request_timeout: f.duration("request-timeout"),
             min_request_timeout: Duration::from_secs(f.int("min-request-timeout").max(0) as u64),
             shutdown_delay: f.duration("shutdown-delay-duration"),
@@ -291,7 +311,9 @@ fn sni(f: &Flags) -> Result<Vec<(PathBuf, PathBuf, Vec<String>)>, String> {
     let mut items = items.into_iter();
     while let Some(cert) = items.next() {
         let Some(key) = items.next() else {
-            return Err(format!("invalid argument {cert:?} for \"--tls-sni-cert-key\" flag: expected comma separated certificate and key file paths"));
+            return Err(format!(
+                "invalid argument {cert:?} for \"--tls-sni-cert-key\" flag: expected comma separated certificate and key file paths"
+            ));
         };
         let (key, domain) = key.split_once(':').map_or((key.as_str(), None), |(k, d)| (k, Some(d.to_owned())));
         out.push((cert.into(), key.into(), domain.into_iter().collect()));
@@ -324,7 +346,9 @@ mod tests {
     #[test]
     fn mistakes_are_one_line() {
         assert_eq!(parse(&[]).expect_err("refused"), "--etcd-servers must be specified");
-        assert!(parse(&["--etcd-servers=http://x", "--authorization-mode=Nope"]).expect_err("refused").contains("Nope"));
+        assert!(
+            parse(&["--etcd-servers=http://x", "--authorization-mode=Nope"]).expect_err("refused").contains("Nope")
+        );
         assert!(parse(&["--etcd-servers=http://x", "--secure-port=70000"]).is_err());
     }
 

@@ -37,7 +37,10 @@ pub fn allow(config: &Config, request: &Incomings, reply: &mut Reply) {
     headers.insert(ALLOW_ORIGIN, origin);
     for (name, value) in [
         ("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE, PATCH"),
-        ("access-control-allow-headers", "Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, Authorization, X-Requested-With, If-Modified-Since"),
+        (
+            "access-control-allow-headers",
+            "Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, Authorization, X-Requested-With, If-Modified-Since",
+        ),
         ("access-control-expose-headers", "Date"),
         ("access-control-allow-credentials", "true"),
     ] {

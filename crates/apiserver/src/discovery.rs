@@ -53,20 +53,18 @@ pub struct Entry {
 /// One document.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// The object.
-    pub value: Value,
-    /// The same as JSON, ended by a newline.
+    /// The object as JSON, ended by a newline.
     pub json: Bytes,
     /// In quotes, as the header carries it.
     pub etag: String,
 }
 
 impl Document {
-    fn new(value: Value) -> Self {
-        let mut json = serde_json::to_vec(&value).unwrap_or_default();
+    fn new(value: &Value) -> Self {
+        let mut json = serde_json::to_vec(value).unwrap_or_default();
         json.push(b'\n');
         let etag = format!("\"{}\"", hex(&Sha256::digest(&json)));
-        Self { value, json: json.into(), etag }
+        Self { json: json.into(), etag }
     }
 }
 
@@ -102,9 +100,10 @@ impl Discovery {
         for (g, versions) in &order {
             let mut aggregated = Vec::new();
             for v in versions {
-                let mut mine: Vec<&Entry> = entries.iter().filter(|e| e.info.group == g && e.info.version == v).collect();
+                let mut mine: Vec<&Entry> =
+                    entries.iter().filter(|e| e.info.group == g && e.info.version == v).collect();
                 mine.sort_by_key(|e| e.info.resource);
-                resources.insert((g.clone(), v.clone()), Document::new(resource_list(g, v, &mine)));
+                resources.insert((g.clone(), v.clone()), Document::new(&resource_list(g, v, &mine)));
                 let list: Vec<Value> = mine.iter().map(|e| aggregated_resource(e)).collect();
                 aggregated.push(json!({"version": v, "resources": list, "freshness": "Current"}));
             }
@@ -120,14 +119,16 @@ impl Discovery {
             if let (Some(alone), Some(whole)) = (alone.as_object_mut(), whole.as_object()) {
                 alone.extend(whole.clone());
             }
-            group.insert(g.clone(), Document::new(alone));
+            group.insert(g.clone(), Document::new(&alone));
             groups.push(whole);
         }
         let aggregated = |items: Vec<Value>| {
-            Document::new(json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}))
+            Document::new(
+                &json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}),
+            )
         };
         Self {
-            groups: Document::new(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})),
+            groups: Document::new(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})),
             group,
             resources,
             aggregated_core: aggregated(core),
@@ -185,7 +186,8 @@ fn order(entries: &[Entry]) -> Vec<(String, Vec<String>)> {
 }
 
 fn api_group(group: &str, versions: &[String]) -> Value {
-    let list: Vec<Value> = versions.iter().map(|v| json!({"groupVersion": format!("{group}/{v}"), "version": v})).collect();
+    let list: Vec<Value> =
+        versions.iter().map(|v| json!({"groupVersion": format!("{group}/{v}"), "version": v})).collect();
     json!({"name": group, "versions": list, "preferredVersion": list.first()})
 }
 

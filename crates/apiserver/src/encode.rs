@@ -85,7 +85,12 @@ mod tests {
 
     #[test]
     fn indented_as_serde_indents() {
-        for v in [json!({"a": [], "b": {}, "c": [1, {"d": "x\\\"{,:[]"}], "e": null}), json!([]), json!("\\"), json!({"a": {"b": [[1]]}})] {
+        for v in [
+            json!({"a": [], "b": {}, "c": [1, {"d": "x\\\"{,:[]"}], "e": null}),
+            json!([]),
+            json!("\\"),
+            json!({"a": {"b": [[1]]}}),
+        ] {
             let want = serde_json::to_string_pretty(&v).expect("encodes");
             assert_eq!(String::from_utf8(indent(v.to_string().as_bytes())).expect("text"), want);
         }

@@ -10,8 +10,8 @@ use crate::respond::{Reply, status_value};
 use crate::routes::{Action, Route};
 use crate::transform::{Include, View};
 use crate::watch;
-use http::header::CONTENT_TYPE;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use serde_json::Map;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,13 @@ const PATCHES: &[(&str, PatchType)] = &[
 ];
 
 /// Serves a request that the router has placed.
-pub async fn serve(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, route: Route, subject: &Subject) -> Result<Reply, Status> {
+pub async fn serve(
+    api: &Arc<Api>,
+    request: &mut Incomings,
+    ctx: &Context,
+    route: Route,
+    subject: &Subject,
+) -> Result<Reply, Status> {
     let Route { found, sub, action, .. } = route;
     match found {
         Found::Virtual(v) => computed(api, request, ctx, v, action).await,
@@ -61,7 +67,9 @@ fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
     let given = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let media = given.split(';').next().unwrap_or("").trim();
     let found = PATCHES.iter().find(|p| p.0 == media);
-    found.map(|p| p.1).ok_or_else(|| negotiate::from_router(415, Reason::UnsupportedMediaType, "415: Unsupported Media Type"))
+    found
+        .map(|p| p.1)
+        .ok_or_else(|| negotiate::from_router(415, Reason::UnsupportedMediaType, "415: Unsupported Media Type"))
 }
 
 /// One verb on one stored resource or subresource.
@@ -175,7 +183,8 @@ impl Verb<'_> {
             let object = self.store.create(self.ctx, self.namespace(), object, &o).await?;
             return self.request.asked().object(201, &object, &wanted, &self.view());
         };
-        let mut made = self.store.create_subresource(self.ctx, sub, self.namespace(), &self.request.info.name, object, &o).await?;
+        let mut made =
+            self.store.create_subresource(self.ctx, sub, self.namespace(), &self.request.info.name, object, &o).await?;
         if made.get("kind").is_some_and(|k| k == "Status") && made.get("code").is_none() {
             made["code"] = 201.into();
         }
@@ -228,7 +237,13 @@ impl Verb<'_> {
 }
 
 /// Resources that are computed: reviews, component statuses, bindings.
-async fn computed(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, v: &'static dyn Virtual, action: Action) -> Result<Reply, Status> {
+async fn computed(
+    api: &Arc<Api>,
+    request: &mut Incomings,
+    ctx: &Context,
+    v: &'static dyn Virtual,
+    action: Action,
+) -> Result<Reply, Status> {
     let wanted = negotiate::wanted(request.headers(), &request.query, Endpoint::Resource)?;
     let view = View::of_virtual(v, ctx.now);
     let i = v.info();

@@ -30,7 +30,8 @@ impl Drop for Permit {
 impl Inflight {
     /// 0: no limit.
     pub fn new((reading, writing): (usize, usize), gauge: impl Fn(bool) -> Gauge) -> Self {
-        let lane = |n: usize, mutating| Lane { slots: (n > 0).then(|| Arc::new(Semaphore::new(n))), gauge: gauge(mutating) };
+        let lane =
+            |n: usize, mutating| Lane { slots: (n > 0).then(|| Arc::new(Semaphore::new(n))), gauge: gauge(mutating) };
         Self { reading: lane(reading, false), writing: lane(writing, true) }
     }
     /// Counts a request in; `None`: there are too many.

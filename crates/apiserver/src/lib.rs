@@ -21,6 +21,7 @@ mod decode;
 pub mod discovery;
 mod encode;
 pub mod flags;
+mod frames;
 mod handlers;
 mod inflight;
 mod metrics;

@@ -54,7 +54,8 @@ struct Kinds {
 
 /// Bounds of request durations, seconds (upstream's).
 const SECONDS: [f64; 23] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
 ];
 /// Bounds of answer sizes, bytes (upstream's).
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -96,9 +97,17 @@ impl Instruments {
             tls_errors: Counter::default(),
         };
         metrics.with(|r| {
-            r.register("apiserver_request", "Requests, by what they were about and how they were answered", me.requests.clone());
+            r.register(
+                "apiserver_request",
+                "Requests, by what they were about and how they were answered",
+                me.requests.clone(),
+            );
             r.register("apiserver_request_duration_seconds", "Time to answer, seconds", me.durations.clone());
-            r.register("apiserver_request_sli_duration_seconds", "Time to answer without webhooks and queues, seconds", me.slis.clone());
+            r.register(
+                "apiserver_request_sli_duration_seconds",
+                "Time to answer without webhooks and queues, seconds",
+                me.slis.clone(),
+            );
             r.register("apiserver_response_sizes", "Size of answers, bytes", me.sizes.clone());
             r.register("apiserver_current_inflight_requests", "Requests in flight", me.inflight.clone());
             r.register("apiserver_longrunning_requests", "Watches and streams that are open", me.long_running.clone());
@@ -141,8 +150,15 @@ impl Instruments {
     /// A request was refused to protect the server.
     pub fn terminated(&self, s: &Subject, code: u16) {
         let labels = Answered {
-            verb: s.verb, dry_run: "", group: s.group, version: s.version, resource: s.resource, subresource: s.subresource,
-            scope: s.scope, component: s.component, code,
+            verb: s.verb,
+            dry_run: "",
+            group: s.group,
+            version: s.version,
+            resource: s.resource,
+            subresource: s.subresource,
+            scope: s.scope,
+            component: s.component,
+            code,
         };
         self.terminations.get_or_create(&labels).inc();
     }

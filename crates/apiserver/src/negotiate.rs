@@ -40,7 +40,8 @@ pub struct Wanted {
 
 impl Wanted {
     /// Plain JSON.
-    pub const JSON: Self = Self { format: MediaType::Json, transform: Transform::None, meta_version: "v1", pretty: false };
+    pub const JSON: Self =
+        Self { format: MediaType::Json, transform: Transform::None, meta_version: "v1", pretty: false };
 }
 
 /// What an endpoint can turn its objects into.
@@ -116,18 +117,27 @@ pub fn route_accepts(headers: &HeaderMap, method: &http::Method, produces: &str)
     if accept.is_empty() || produces == "*/*" {
         return Ok(());
     }
-    let fits = accept.split(',').map(|a| a.split(';').next().unwrap_or("").trim()).any(|a| {
-        a == "*/*" || produces.split(", ").any(|p| p == a)
-    });
+    let fits = accept
+        .split(',')
+        .map(|a| a.split(';').next().unwrap_or("").trim())
+        .any(|a| a == "*/*" || produces.split(", ").any(|p| p == a));
     if fits {
         return Ok(());
     }
     let length = header(headers, &http::header::CONTENT_LENGTH);
     let body_less = matches!(method.as_str(), "POST" | "PUT" | "PATCH") && matches!(length, "" | "0");
     if body_less {
-        return Err(from_router(415, Reason::UnsupportedMediaType, &format!("415: Unsupported Media Type\n\nAvailable representations: {produces}")));
+        return Err(from_router(
+            415,
+            Reason::UnsupportedMediaType,
+            &format!("415: Unsupported Media Type\n\nAvailable representations: {produces}"),
+        ));
     }
-    Err(from_router(406, Reason::NotAcceptable, &format!("406: Not Acceptable\n\nAvailable representations: {produces}")))
+    Err(from_router(
+        406,
+        Reason::NotAcceptable,
+        &format!("406: Not Acceptable\n\nAvailable representations: {produces}"),
+    ))
 }
 
 /// An error of the router: its Status has details, though empty ones.
@@ -168,6 +178,9 @@ mod tests {
         let mut h = HeaderMap::new();
         h.insert(ACCEPT, "application/*".parse().expect("header"));
         let e = route_accepts(&h, &http::Method::GET, OBJECT_TYPES).expect_err("refused");
-        assert_eq!((e.code, e.message), (406, format!("406: Not Acceptable\n\nAvailable representations: {OBJECT_TYPES}")));
+        assert_eq!(
+            (e.code, e.message),
+            (406, format!("406: Not Acceptable\n\nAvailable representations: {OBJECT_TYPES}"))
+        );
     }
 }

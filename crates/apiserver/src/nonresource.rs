@@ -4,9 +4,9 @@ use crate::api::{self, Api, Incomings};
 use crate::discovery::Document;
 use crate::encode;
 use crate::negotiate::{self, MediaType, Negotiated, Wanted, no_such_route};
-use crate::respond::{self, Reply};
-use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use crate::respond::{self, Reply, tree};
 use http::Method;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -28,7 +28,9 @@ pub async fn serve(api: &Arc<Api>, request: &Incomings, _ctx: &Context) -> Resul
         return Ok(crate::openapi::serve(api, request));
     }
     match path {
-        "/" | "/index.html" => Ok(respond::new(200, "application/json", encode::pretty(&json!({"paths": paths(api)})).into())),
+        "/" | "/index.html" => {
+            Ok(respond::new(200, "application/json", encode::pretty(&json!({"paths": paths(api)})).into()))
+        }
         "/metrics" => {
             api.instruments.set_objects(&api.registry.counts());
             Ok(respond::new(200, metrics::CONTENT_TYPE, api.metrics.text().into()))
@@ -62,7 +64,7 @@ fn routed(api: &Api, request: &Incomings, path: &str) -> Result<Reply, Status> {
             });
             let mut json = versions.to_string();
             json.push('\n');
-            Ok(request.asked().document(&versions, &json.into()))
+            Ok(request.asked().document(&json.into()))
         }
         ["apis"] => {
             get(negotiate::OBJECT_TYPES)?;
@@ -112,7 +114,7 @@ fn routed(api: &Api, request: &Incomings, path: &str) -> Result<Reply, Status> {
 }
 
 fn document(request: &Incomings, d: &Document) -> Reply {
-    request.asked().document(&d.value, &d.json)
+    request.asked().document(&d.json)
 }
 
 /// Aggregated discovery, which clients keep by its tag.
@@ -123,7 +125,7 @@ fn document_with_tag(request: &Incomings, d: &Document, wanted: Negotiated) -> R
     } else {
         let body = match wanted.media {
             MediaType::Json => d.json.clone(),
-            format => encode::value(&d.value, &Wanted { format, ..Wanted::JSON })?,
+            format => encode::value(&tree(&d.json)?, &Wanted { format, ..Wanted::JSON })?,
         };
         request.asked().reply(200, wanted.content_type(false), body)
     };
@@ -144,7 +146,11 @@ fn cached(mut reply: Reply) -> Reply {
 /// The OpenID discovery document of service-account tokens.
 fn configuration(api: &Api) -> Value {
     let issuer = api.config.server.issuers.first().cloned().unwrap_or_default();
-    let host = if api.config.external_hostname.is_empty() { api.config.advertise.to_string() } else { api.config.external_hostname.clone() };
+    let host = if api.config.external_hostname.is_empty() {
+        api.config.advertise.to_string()
+    } else {
+        api.config.external_hostname.clone()
+    };
     let jwks = match api.config.service_account.jwks_uri.as_str() {
         "" => format!("https://{host}:{}/openid/v1/jwks", api.config.bind.port()),
         uri => uri.to_owned(),
@@ -168,7 +174,18 @@ fn health(api: &Api, request: &Incomings, endpoint: Endpoint, single: &str) -> R
 /// Every path that there is, sorted.
 fn paths(api: &Api) -> Vec<String> {
     let mut all = api.discovery.paths();
-    let fixed = ["/.well-known/openid-configuration", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks", "/statusz", "/flagz", "/version"];
+    let fixed = [
+        "/.well-known/openid-configuration",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/statusz",
+        "/flagz",
+        "/version",
+    ];
     all.extend(fixed.map(str::to_owned));
     for endpoint in [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz] {
         all.push(format!("/{}", endpoint.name()));
@@ -195,10 +212,17 @@ fn checks(api: &Api, endpoint: Endpoint) -> Vec<(String, bool)> {
 
 /// The state of every check as metrics (rule: component-base `metrics/prometheus/slis`).
 fn slis(api: &Api) -> String {
-    let mut out = String::from("# HELP kubernetes_healthcheck Result of each check, 1 for passed.\n# TYPE kubernetes_healthcheck gauge\n");
+    let mut out = String::from(
+        "# HELP kubernetes_healthcheck Result of each check, 1 for passed.\n# TYPE kubernetes_healthcheck gauge\n",
+    );
     for endpoint in [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz] {
         for (name, ok) in checks(api, endpoint) {
-            let _ = writeln!(out, "kubernetes_healthcheck{{name=\"{name}\",type=\"{}\"}} {}", endpoint.name(), i32::from(ok));
+            let _ = writeln!(
+                out,
+                "kubernetes_healthcheck{{name=\"{name}\",type=\"{}\"}} {}",
+                endpoint.name(),
+                i32::from(ok)
+            );
         }
     }
     out

@@ -6,7 +6,9 @@ use crate::discovery::{Entry, entry};
 use crate::negotiate;
 use crate::respond::{self, Reply};
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY,
+};
 use jiff::{Span, Timestamp};
 use std::collections::BTreeMap;
 use steersman_apimachinery::GroupVersionKind;

@@ -168,7 +168,10 @@ fn check_field_manager(e: &mut ErrorList, manager: &str) {
 
 /// Go's `unicode.IsPrint`, near enough: no control characters, no white space but the plain blank.
 fn is_print(c: char) -> bool {
-    c == ' ' || !(c.is_control() || c.is_whitespace() || matches!(c as u32, 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff))
+    c == ' '
+        || !(c.is_control()
+            || c.is_whitespace()
+            || matches!(c as u32, 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff))
 }
 
 fn check_dry_run(e: &mut ErrorList, values: &[&str]) {
@@ -196,7 +199,8 @@ pub fn delete(query: &Query, body: Option<&Value>) -> Result<DeleteOptions, Stat
         None => {
             dry_run = query.all("dryRun").map(str::to_owned).collect();
             propagation = query.first("propagationPolicy").map(str::to_owned);
-            o.grace_period_seconds = query.first("gracePeriodSeconds").map(parse_int).transpose().map_err(Status::bad_request)?;
+            o.grace_period_seconds =
+                query.first("gracePeriodSeconds").map(parse_int).transpose().map_err(Status::bad_request)?;
             o.orphan_dependents = query.maybe_flag("orphanDependents");
         }
     }
@@ -265,7 +269,10 @@ mod tests {
             "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         );
         let streamed = l("watch=1").expect("fine").options;
-        assert_eq!((streamed.send_initial_events, streamed.resource_version_match), (Some(true), VersionMatch::NotOlderThan));
+        assert_eq!(
+            (streamed.send_initial_events, streamed.resource_version_match),
+            (Some(true), VersionMatch::NotOlderThan)
+        );
         assert!(l("limit=-1&resourceVersion=5&resourceVersionMatch=Exact").is_ok());
     }
 
@@ -280,8 +287,14 @@ mod tests {
             patch(&q("fieldManager=a%07b"), true),
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\ab\": invalid character U+0007 (at position 1)",
         );
-        check(patch(&q(""), true), "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
-        check(patch(&q("force=1"), false), "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch");
+        check(
+            patch(&q(""), true),
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        );
+        check(
+            patch(&q("force=1"), false),
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+        );
         check(
             delete(&q("propagationPolicy=Sideways"), None),
             "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Sideways\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",

@@ -89,6 +89,9 @@ mod tests {
         assert!(q.flag("c") && !q.flag("watch") && !q.flag("nope"));
         assert_eq!(q.first("d"), None);
         assert_eq!(q.int("limit"), Err("strconv.ParseInt: parsing \"abc\": invalid syntax".into()));
-        assert_eq!(parse_int("99999999999999999999"), Err("strconv.ParseInt: parsing \"99999999999999999999\": value out of range".into()));
+        assert_eq!(
+            parse_int("99999999999999999999"),
+            Err("strconv.ParseInt: parsing \"99999999999999999999\": value out of range".into())
+        );
     }
 }

@@ -131,7 +131,10 @@ mod tests {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let i = RequestInfo::new(&method.parse().expect("method"), path, &Query::parse(query));
         let got = if i.is_resource {
-            format!("{} {}/{} ns={} {}/{}/{}", i.verb, i.group, i.version, i.namespace, i.resource, i.name, i.subresource)
+            format!(
+                "{} {}/{} ns={} {}/{}/{}",
+                i.verb, i.group, i.version, i.namespace, i.resource, i.name, i.subresource
+            )
         } else {
             format!("{} {}", i.verb, i.path)
         };

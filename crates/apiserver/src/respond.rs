@@ -65,10 +65,15 @@ impl Asked<'_> {
     }
 
     /// A discovery document or the like, which is at hand as JSON.
-    pub fn document(&self, value: &Value, json: &Bytes) -> Reply {
+    pub fn document(&self, json: &Bytes) -> Reply {
         match negotiate::wanted(self.headers, self.query, Endpoint::Plain) {
-            Ok(Wanted { format: MediaType::Json, pretty: false, .. }) => self.reply(200, MediaType::Json.as_str(), json.clone()),
-            Ok(w) => self.value(200, value, &w),
+            Ok(Wanted { format: MediaType::Json, pretty: false, .. }) => {
+                self.reply(200, MediaType::Json.as_str(), json.clone())
+            }
+            Ok(w) => match tree(json) {
+                Ok(value) => self.value(200, &value, &w),
+                Err(e) => self.status(&e),
+            },
             Err(e) => self.status(&e),
         }
     }
@@ -97,7 +102,14 @@ impl Asked<'_> {
         self.one(code, object, wanted, view, include)
     }
 
-    fn one(&self, code: u16, object: Value, wanted: &Wanted, view: &View<'_>, include: Include) -> Result<Reply, Status> {
+    fn one(
+        &self,
+        code: u16,
+        object: Value,
+        wanted: &Wanted,
+        view: &View<'_>,
+        include: Include,
+    ) -> Result<Reply, Status> {
         let turned = match wanted.transform {
             Transform::None => object,
             Transform::PartialObjectMetadata => transform::partial(object, wanted.meta_version),
@@ -188,7 +200,9 @@ impl Asked<'_> {
         );
         let items = list.items.map(|o| o.item());
         let mut pieces = Pieces::new(head.into(), items, b"{", b",{", Bytes::from_static(b"]}\n"));
-        let Some(first) = pieces.next_chunk(GZIP_FROM) else { return new(200, MediaType::Json.as_str(), Body::empty()) };
+        let Some(first) = pieces.next_chunk(GZIP_FROM) else {
+            return new(200, MediaType::Json.as_str(), Body::empty());
+        };
         if first.len() < GZIP_FROM {
             return new(200, MediaType::Json.as_str(), first.into());
         }
@@ -226,6 +240,11 @@ fn list_metadata(list: &List) -> Map<String, Value> {
         m.insert("remainingItemCount".into(), n.into());
     }
     m
+}
+
+/// JSON of our own as a tree.
+pub fn tree(json: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(json).map_err(Status::internal)
 }
 
 /// The whole Status object as a tree.

@@ -122,7 +122,8 @@ pub fn find(registry: &Registry, r: &RequestInfo, method: &Method) -> Result<Rou
         _ => None,
     };
     let (wanted, there) = if r.parts.len() == 1 {
-        let there = if all_namespaces { has("list") } else { ["list", "create", "deletecollection"].iter().any(|v| has(v)) };
+        let there =
+            if all_namespaces { has("list") } else { ["list", "create", "deletecollection"].iter().any(|v| has(v)) };
         (of_collection(method).filter(|(a, _)| !all_namespaces || *a == Action::List), there)
     } else {
         (of_object(method), !all_namespaces && ["get", "update", "patch", "delete"].iter().any(|v| has(v)))

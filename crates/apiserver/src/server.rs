@@ -81,7 +81,12 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, (tcp, remote): (TcpStream, SocketAddr), stop: CancellationToken) {
+    async fn connection(
+        self: Arc<Self>,
+        acceptor: TlsAcceptor,
+        (tcp, remote): (TcpStream, SocketAddr),
+        stop: CancellationToken,
+    ) {
         if let Err(e) = tcp.set_nodelay(true) {
             tracing::debug!(error = %e, "no TCP_NODELAY");
         }
@@ -96,7 +101,8 @@ impl Server {
         let (_, session) = tls.get_ref();
         let http2 = session.alpn_protocol() == Some(b"h2");
         let peer = self.client_cas.identify(session.peer_certificates().unwrap_or(&[]));
-        let shared = Arc::new(Connection { remote, peer, go_away: tokio::sync::Notify::new(), closing: stop.child_token() });
+        let shared =
+            Arc::new(Connection { remote, peer, go_away: tokio::sync::Notify::new(), closing: stop.child_token() });
         let service = {
             let (handler, shared) = (self.handler.clone(), shared.clone());
             hyper::service::service_fn(move |req| {

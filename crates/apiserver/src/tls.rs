@@ -22,13 +22,21 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, steersman_pki
         Some(pair) => pair.clone(),
         None => generated(config)?,
     };
-    let sni = config.tls.sni.iter().map(|(cert, key, domains)| Ok((ReloadingCert::new(cert.clone(), key.clone())?, domains.clone())));
-    let resolver = Resolver { default: ReloadingCert::new(cert, key)?, by_name: sni.collect::<Result<_, steersman_pki::Error>>()? };
+    let sni = config
+        .tls
+        .sni
+        .iter()
+        .map(|(cert, key, domains)| Ok((ReloadingCert::new(cert.clone(), key.clone())?, domains.clone())));
+    let resolver = Resolver {
+        default: ReloadingCert::new(cert, key)?,
+        by_name: sni.collect::<Result<_, steersman_pki::Error>>()?,
+    };
     let mut tls = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)?
         .with_client_cert_verifier(Arc::new(AnyClientCert(provider)))
         .with_cert_resolver(Arc::new(resolver));
-    tls.alpn_protocols = if config.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    tls.alpn_protocols =
+        if config.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(Arc::new(tls))
 }
 
@@ -36,9 +44,16 @@ fn generated(config: &Config) -> Result<(std::path::PathBuf, std::path::PathBuf)
     let base = config.tls.cert_dir.join("apiserver");
     let (cert, key) = steersman_pki::files::pair(&base);
     if !cert.exists() || !key.exists() {
-        let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut hosts: Vec<String> = [
+            "localhost",
+            "127.0.0.1",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         hosts.extend([config.advertise.to_string(), config.service_ip.to_string()]);
         if !config.external_hostname.is_empty() {
             hosts.push(config.external_hostname.clone());
@@ -46,7 +61,13 @@ fn generated(config: &Config) -> Result<(std::path::PathBuf, std::path::PathBuf)
         hosts.sort_unstable();
         hosts.dedup();
         let name = config.advertise.to_string();
-        let request = Request { common_name: &name, organizations: &[], hosts: &hosts, usage: Usage::Server, days: SELF_SIGNED_DAYS };
+        let request = Request {
+            common_name: &name,
+            organizations: &[],
+            hosts: &hosts,
+            usage: Usage::Server,
+            days: SELF_SIGNED_DAYS,
+        };
         self_signed(&request)?.write(&base)?;
         tracing::info!(certificate = %cert.display(), "made a self-signed serving certificate");
     }

@@ -119,14 +119,16 @@ pub fn row(object: Value, view: &View<'_>, include: Include, version: &str) -> V
         Include::Metadata => partial(view.as_stored(object), version),
         Include::Object => object,
     };
-    if conditions.is_empty() { json!({"cells": cells, "object": object}) } else { json!({"cells": cells, "conditions": conditions, "object": object}) }
+    if conditions.is_empty() {
+        json!({"cells": cells, "object": object})
+    } else {
+        json!({"cells": cells, "conditions": conditions, "object": object})
+    }
 }
 
 /// A table; without a view it says nothing of its columns (all events of a watch but the first).
 pub fn table(metadata: Map<String, Value>, columns: Option<&View<'_>>, rows: Vec<Value>, version: &str) -> Value {
-    let definition = |c: &Column| {
-        json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})
-    };
+    let definition = |c: &Column| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority});
     let columns: Option<Vec<Value>> = columns.map(|v| v.columns().iter().map(definition).collect());
     json!({
         "kind": "Table",

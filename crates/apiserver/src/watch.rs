@@ -3,8 +3,9 @@
 //!
 //! This is a hot path: plain JSON events are copied from the watch cache, never parsed, and an event costs one copy.
 
-use crate::body::{BoxError, Body, CHUNK};
+use crate::body::{Body, BoxError, CHUNK};
 use crate::encode;
+use crate::frames;
 use crate::negotiate::{MediaType, Transform, Wanted};
 use crate::respond::{self, Reply};
 use crate::transform::{self, Include, View};
@@ -17,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Map, Value, json};
 use std::pin::Pin;
 use steersman_apimachinery::Status;
-use steersman_registry::{Object, Watch, WatchEvent};
+use steersman_registry::{Watch, WatchEvent};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Writes events.
@@ -52,9 +53,20 @@ impl Writer {
             (Some(o), _) if self.wanted.format == MediaType::Json && self.wanted.transform == Transform::None => {
                 self.json(kind, o.bytes(), out);
             }
-            (Some(o), _) => {
-                let tree = self.turned(tree(o)?);
+            // Rows tell ages, and the first one the columns: they are each watcher's own.
+            (Some(o), _) if self.wanted.transform == Transform::Table => {
+                let tree = self.turned(o.to_value()?);
                 self.tree(kind, &tree, out)?;
+            }
+            (Some(o), _) => {
+                let form = (kind, self.wanted.format.as_str(), self.variant());
+                let frame = frames::shared(o.bytes(), form, || {
+                    let tree = self.turned(o.to_value()?);
+                    let mut frame = BytesMut::new();
+                    self.tree(kind, &tree, &mut frame)?;
+                    Ok::<_, Status>(frame.freeze())
+                })?;
+                out.extend_from_slice(&frame);
             }
             (None, WatchEvent::Bookmark { revision, initial_events_end }) => {
                 let tree = self.bookmark(*revision, *initial_events_end);
@@ -68,6 +80,12 @@ impl Writer {
             (None, _) => {}
         }
         Ok(true)
+    }
+
+    /// Tells apart what is written differently from the same object in the same media type.
+    fn variant(&self) -> u8 {
+        let whole = u8::from(self.wanted.transform == Transform::None);
+        whole | u8::from(self.wanted.meta_version == "v1") << 1 | u8::from(self.bare) << 2
     }
 
     fn json(&self, kind: &str, object: &[u8], out: &mut BytesMut) {
@@ -112,20 +130,20 @@ impl Writer {
         let version = self.wanted.meta_version;
         match self.wanted.transform {
             Transform::None => object,
-            Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList => transform::partial(object, version),
+            Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList => {
+                transform::partial(object, version)
+            }
             Transform::Table => {
                 let mut metadata = Map::new();
-                metadata.extend(object.pointer("/metadata/resourceVersion").map(|v| ("resourceVersion".to_owned(), v.clone())));
+                metadata.extend(
+                    object.pointer("/metadata/resourceVersion").map(|v| ("resourceVersion".to_owned(), v.clone())),
+                );
                 let row = transform::row(object, &self.view, self.include, version);
                 let columns = (!std::mem::replace(&mut self.told, true)).then_some(&self.view);
                 transform::table(metadata, columns, vec![row], version)
             }
         }
     }
-}
-
-fn tree(o: &Object) -> Result<Value, Status> {
-    o.to_value()
 }
 
 /// A `meta/v1.WatchEvent` message (1: type, 2: RawExtension with 1: the object), after its length in four bytes.
@@ -184,7 +202,12 @@ impl Drop for State {
 
 /// The events as pieces of a body, each holding as many as fit into a chunk. Ends with the watch, or when the
 /// connection is to close.
-pub fn stream(watch: Watch, writer: Writer, closing: CancellationToken, counted: Counted) -> impl Stream<Item = Bytes> + Send {
+pub fn stream(
+    watch: Watch,
+    writer: Writer,
+    closing: CancellationToken,
+    counted: Counted,
+) -> impl Stream<Item = Bytes> + Send {
     counted.open.inc();
     let state = State {
         watch,

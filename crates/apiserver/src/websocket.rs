@@ -21,7 +21,11 @@ pub fn wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Switches protocols and sends events until either side ends.
-pub fn serve(request: &mut Incomings, events: impl Stream<Item = Bytes> + Send + 'static, format: MediaType) -> Result<Reply, Status> {
+pub fn serve(
+    request: &mut Incomings,
+    events: impl Stream<Item = Bytes> + Send + 'static,
+    format: MediaType,
+) -> Result<Reply, Status> {
     let refused = || Status::bad_request("the connection cannot be upgraded to a WebSocket");
     let own = request.parts.extensions.remove::<OnUpgrade>().ok_or_else(refused)?;
     let answer = websocket::accept(&request.parts.headers, "").ok_or_else(refused)?;

@@ -13,6 +13,9 @@ const PAGE: u32 = 500;
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LAST_DELAY: Duration = Duration::from_secs(10);
+/// An apiserver that does not answer at all is asked more often: nothing is known until it is back, and it does not
+/// notice.
+const LAST_CONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// What to watch: a collection, and which of its objects.
 #[derive(Clone, Debug)]
@@ -72,6 +75,7 @@ pub(crate) async fn run<K: Object>(
     let mut position = Position { resource_version: None, stream_lists: true };
     loop {
         let started = Instant::now();
+        let mut is_away = false;
         let result = tokio::select! {
             () = shutdown.cancelled() => return,
             result = step(client, source, sink, &mut position) => result,
@@ -98,11 +102,14 @@ pub(crate) async fn run<K: Object>(
                 }
                 tracing::debug!(path = source.path, %error, "list and watch failed");
                 sink.failed(&error);
+                is_away = error.is_transport();
             }
         }
+        let delay = backoff.next_delay();
+        let delay = if is_away { delay.min(LAST_CONNECT_DELAY) } else { delay };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(backoff.next_delay()) => {}
+            () = tokio::time::sleep(delay) => {}
         }
     }
 }

@@ -107,19 +107,19 @@ impl<K: DeserializeOwned> WatchStream<K> {
 
 fn decode<K: DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<K>> {
     let frame: Frame<'_> = serde_json::from_slice(line)?;
-    let object = frame.object.get();
+    let object = frame.object.get().as_bytes();
     match frame.type_ {
-        "ADDED" => Ok(WatchEvent::Added(serde_json::from_str(object)?)),
-        "MODIFIED" => Ok(WatchEvent::Modified(serde_json::from_str(object)?)),
-        "DELETED" => Ok(WatchEvent::Deleted(serde_json::from_str(object)?)),
+        "ADDED" => Ok(WatchEvent::Added(serde_json::from_slice(object)?)),
+        "MODIFIED" => Ok(WatchEvent::Modified(serde_json::from_slice(object)?)),
+        "DELETED" => Ok(WatchEvent::Deleted(serde_json::from_slice(object)?)),
         "BOOKMARK" => {
-            let BookmarkObject { metadata } = serde_json::from_str(object)?;
+            let BookmarkObject { metadata } = serde_json::from_slice(object)?;
             Ok(WatchEvent::Bookmark {
                 initial_events_end: metadata.annotations.get(INITIAL_EVENTS_END).is_some_and(|v| v == "true"),
                 resource_version: metadata.resource_version,
             })
         }
-        _ => Err(Error::api(500, object.as_bytes())),
+        _ => Err(Error::api(500, object)),
     }
 }
 

@@ -244,7 +244,12 @@ pub async fn run_workers<T, F, R, E>(
                     }
                     Ok(Ok(Action::Requeue)) => queue.add_rate_limited(key.clone()),
                     Ok(Err(error)) => {
-                        tracing::info!(controller = name, ?key, %error, "sync failed, will try again");
+                        // Now and then a cache lags behind; only what goes on failing is worth a look.
+                        if queue.failures(&key) < 3 {
+                            tracing::debug!(controller = name, ?key, %error, "sync failed, will try again");
+                        } else {
+                            tracing::info!(controller = name, ?key, %error, "sync failed, will try again");
+                        }
                         queue.add_rate_limited(key.clone());
                     }
                     Err(_) => {

@@ -13,9 +13,7 @@ const AGGREGATING: &str = "aggregating";
 
 pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
     let roles = context.informers.get::<ClusterRole>();
-    roles.add_index(AGGREGATING, |role| {
-        if role.aggregation_rule.is_some() { vec![String::new()] } else { Vec::new() }
-    });
+    roles.add_index(AGGREGATING, |role| if role.aggregation_rule.is_some() { vec![String::new()] } else { Vec::new() });
     let queue = WorkQueue::<ObjectKey>::new();
     roles.add_handler({
         let (queue, roles) = (queue.clone(), roles.store().clone());

@@ -5,12 +5,10 @@ use std::{fmt::Debug, hash::Hash, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use steersman_api::k8s_openapi::{
-    api::core::v1::{ConfigMap, Container, Pod},
+    api::core::v1::{ConfigMap, Container, Pod, Secret},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use steersman_client::{
-    Action, Client, EventRecorder, Informer, Informers, Object, Result, WorkQueue, run_workers,
-};
+use steersman_client::{Action, Client, EventRecorder, Informer, Informers, Object, Result, WorkQueue, run_workers};
 use steersman_component::{features::Gates, flags::Flags};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +46,11 @@ pub mod index {
     /// Pods: `namespace/claim` for each persistent volume claim that a volume names.
     pub const CLAIM: &str = "claim";
 }
+
+/// Names of the ConfigMaps whose content some controller reads.
+pub const READ_CONFIG_MAPS: &[&str] = &["kube-root-ca.crt", "cluster-info"];
+/// Types of the Secrets whose content some controller reads.
+pub const READ_SECRETS: &[&str] = &["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
 
 /// Where [`index::CONTROLLER`] keeps the objects of a namespace that nobody controls.
 pub fn orphans(namespace: &str) -> String {
@@ -132,13 +135,24 @@ impl Context {
         pods
     }
 
-    /// All ConfigMaps, but only the named one's content: nothing else is read here.
-    pub fn config_maps(&self, with_content: &'static str) -> Informer<ConfigMap> {
+    /// All ConfigMaps; only those in [`READ_CONFIG_MAPS`] have their content.
+    pub fn config_maps(&self) -> Informer<ConfigMap> {
         self.informers.get_or_build::<ConfigMap>(|builder| {
-            builder.transform(move |map| {
-                if map.name() != with_content {
+            builder.transform(|map| {
+                if !READ_CONFIG_MAPS.contains(&map.name()) {
                     map.data = None;
                     map.binary_data = None;
+                }
+            })
+        })
+    }
+
+    /// All Secrets; only those of the types in [`READ_SECRETS`] have their content.
+    pub fn secrets(&self) -> Informer<Secret> {
+        self.informers.get_or_build::<Secret>(|builder| {
+            builder.transform(|secret| {
+                if !READ_SECRETS.contains(&secret.type_.as_deref().unwrap_or("")) {
+                    secret.data = None;
                 }
             })
         })

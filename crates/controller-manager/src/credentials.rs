@@ -37,7 +37,8 @@ impl Credentials {
         if !flags.bool("use-service-account-credentials") {
             return Ok(Some(Self { own: client.clone(), accounts: None }));
         }
-        let mut accounts: Vec<&'static str> = selected.iter().map(|controller| controller.account).collect();
+        let mut accounts: Vec<&'static str> =
+            selected.iter().map(|controller| controller.account).filter(|account| !account.is_empty()).collect();
         accounts.sort_unstable();
         accounts.dedup();
         let fetched = futures::future::join_all(accounts.into_iter().map(|account| async move {

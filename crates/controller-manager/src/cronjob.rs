@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use steersman_api::k8s_openapi::{
     api::{
@@ -13,7 +12,7 @@ use steersman_api::k8s_openapi::{
 };
 use steersman_client::{
     Action, Client, DeleteOptions, EventRecorder, EventType, Object, ObjectKey, PropagationPolicy, Result, Store,
-    WorkQueue, run_workers,
+    WorkQueue,
 };
 
 use crate::{
@@ -54,16 +53,15 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         crons: crons.store().clone(),
         jobs: jobs.store().clone(),
     });
-    let (shutdown, workers) = (context.shutdown.clone(), context.workers("concurrent-cron-job-syncs"));
+    let workers = context.workers("concurrent-cron-job-syncs");
     Ok(Some(
-        async move {
-            run_workers("cronjob", &queue, workers, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
+        context.work(
+            "cronjob",
+            queue,
+            workers,
+            controller,
+            |controller, key| async move { controller.sync(&key).await },
+        ),
     ))
 }
 
@@ -157,9 +155,10 @@ impl Controller {
         active.retain(|reference| {
             let known = jobs.iter().any(|job| reference.uid.as_deref() == Some(job.uid()));
             // One that was created a moment ago may not be in the cache yet.
-            let young = status.last_schedule_time.as_ref().is_some_and(|last| {
-                Timestamp::now().as_second() - last.0.as_second() < 10
-            });
+            let young = status
+                .last_schedule_time
+                .as_ref()
+                .is_some_and(|last| Timestamp::now().as_second() - last.0.as_second() < 10);
             if !known && !young {
                 let name = reference.name.as_deref().unwrap_or("");
                 self.event(cron, EventType::Normal, "MissingJob", format!("Active job went missing: {name}"));
@@ -312,7 +311,10 @@ mod tests {
         let check = |since: &str, now: &str, missed: Option<&str>, count, next: &str| {
             let due = due(&schedule, since.parse().unwrap(), now.parse().unwrap());
             let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
-            assert_eq!((text(due.missed).as_deref(), due.count, text(due.next).as_deref()), (missed, count, Some(next)));
+            assert_eq!(
+                (text(due.missed).as_deref(), due.count, text(due.next).as_deref()),
+                (missed, count, Some(next))
+            );
         };
         check("2030-01-01T00:30:00Z", "2030-01-01T00:59:59Z", None, 0, "2030-01-01T01:00:00Z");
         check("2030-01-01T00:30:00Z", "2030-01-01T03:10:00Z", Some("2030-01-01T03:00:00Z"), 3, "2030-01-01T04:00:00Z");

@@ -112,6 +112,24 @@ where
     (done, None)
 }
 
+/// Writes the status of an object. The cached object is often older than our own last write: then the status goes onto
+/// the newest state, once.
+pub async fn write_status<K: Object>(client: &Client, object: &K, set: impl Fn(&mut K)) -> Result<K> {
+    let mut changed = object.clone();
+    set(&mut changed);
+    match client.update_status(&changed).await {
+        Err(error) if error.is_conflict() => {
+            let mut fresh: K = client.get(object.namespace(), object.name()).await?;
+            if fresh.uid() != object.uid() {
+                return Err(error);
+            }
+            set(&mut fresh);
+            client.update_status(&fresh).await
+        }
+        result => result,
+    }
+}
+
 /// Creates and deletes pods and tells about it in events on the owner.
 #[derive(Clone)]
 pub struct PodControl {

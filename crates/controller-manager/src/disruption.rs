@@ -121,9 +121,10 @@ impl Controller {
             self.recorder.event(&*budget, EventType::Normal, "NoPods", "No matching pods found");
         }
         let counts = match (&spec.max_unavailable, &spec.min_available) {
-            (Some(value), _) => self.expected(&covered).await.map(|expected| {
-                (expected, (expected - scaled(Some(value), expected, true)).max(0))
-            }),
+            (Some(value), _) => self
+                .expected(&covered)
+                .await
+                .map(|expected| (expected, (expected - scaled(Some(value), expected, true)).max(0))),
             (None, Some(IntOrString::Int(wanted))) => Ok((covered.len() as i32, *wanted)),
             (None, Some(value)) => {
                 self.expected(&covered).await.map(|expected| (expected, scaled(Some(value), expected, true)))
@@ -179,12 +180,14 @@ impl Controller {
                         None => (set.uid().to_owned(), set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
                     }
                 }),
-                ("apps", "StatefulSet") => self.stateful_sets.find(namespace, name).map(|set| {
-                    (set.uid().to_owned(), set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
-                }),
-                ("v1", "ReplicationController") => self.replication_controllers.find(namespace, name).map(|set| {
-                    (set.uid().to_owned(), set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
-                }),
+                ("apps", "StatefulSet") => self
+                    .stateful_sets
+                    .find(namespace, name)
+                    .map(|set| (set.uid().to_owned(), set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))),
+                ("v1", "ReplicationController") => self
+                    .replication_controllers
+                    .find(namespace, name)
+                    .map(|set| (set.uid().to_owned(), set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))),
                 _ => Some(self.scale_of(pod, &owner.api_version, &owner.kind, name).await?),
             };
             if let Some((uid, replicas)) = scale {
@@ -216,7 +219,8 @@ impl Controller {
 
     async fn unmark(&self, key: &ObjectKey) -> Result<Action> {
         let Some(pod) = self.pods.get(key).filter(|pod| is_marked(pod)) else { return Ok(Action::Done) };
-        let since = pods::condition(&pod, "DisruptionTarget").and_then(|condition| condition.last_transition_time.clone());
+        let since =
+            pods::condition(&pod, "DisruptionTarget").and_then(|condition| condition.last_transition_time.clone());
         let age = since.map_or(i64::MAX, |since| Timestamp::now().as_second() - since.0.as_second());
         let left = STALE_DISRUPTION.as_secs() as i64 - age;
         if left > 0 {
@@ -308,7 +312,8 @@ mod tests {
     #[test]
     fn only_healthy_pods_can_be_spared() {
         let pod = |name: &str, ready: &str| -> Arc<Pod> {
-            let value = json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            let value =
+                json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
             Arc::new(serde_json::from_value(value).unwrap())
         };
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
@@ -318,10 +323,7 @@ mod tests {
                 serde_json::from_value(json!({"metadata": {}, "status": {"disruptedPods": disrupted}})).unwrap();
             let (status, _) = status(&budget, &pods, 3, desired, now);
             let reason = status.conditions.unwrap()[0].reason.clone();
-            assert_eq!(
-                (status.current_healthy.unwrap(), status.disruptions_allowed.unwrap(), reason.as_str()),
-                expect
-            );
+            assert_eq!((status.current_healthy.unwrap(), status.disruptions_allowed.unwrap(), reason.as_str()), expect);
         };
         check(json!({}), 1, (2, 1, "SufficientPods"));
         check(json!({}), 2, (2, 0, "InsufficientPods"));

@@ -194,17 +194,15 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let convert = |(ports, (ready, not_ready)): (Ports, _)| EndpointSubset {
         addresses: sorted(ready),
         not_ready_addresses: sorted(not_ready),
-        ports: Some(ports)
-            .filter(|ports| !ports.is_empty())
-            .map(|ports| {
-                let port = |(name, port, protocol, app_protocol): (String, i32, String, Option<String>)| EndpointPort {
-                    name: Some(name).filter(|name| !name.is_empty()),
-                    port,
-                    protocol: Some(protocol),
-                    app_protocol,
-                };
-                ports.into_iter().map(port).collect()
-            }),
+        ports: Some(ports).filter(|ports| !ports.is_empty()).map(|ports| {
+            let port = |(name, port, protocol, app_protocol): (String, i32, String, Option<String>)| EndpointPort {
+                name: Some(name).filter(|name| !name.is_empty()),
+                port,
+                protocol: Some(protocol),
+                app_protocol,
+            };
+            ports.into_iter().map(port).collect()
+        }),
     };
     groups.into_iter().map(convert).collect()
 }

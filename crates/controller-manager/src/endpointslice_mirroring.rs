@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::FutureExt;
 use steersman_api::k8s_openapi::api::{
     core::v1::{EndpointAddress, Endpoints, Service},
     discovery::v1::{Endpoint, EndpointConditions, EndpointPort},
 };
-use steersman_client::{Action, Object, ObjectKey, Result, Store, WorkQueue, run_workers};
+use steersman_client::{Action, Object, ObjectKey, Result, Store, WorkQueue};
 
 use crate::{
     context::{Context, Run},
@@ -52,18 +51,10 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         slices,
         max_per_subset: context.flags.int("mirroring-max-endpoints-per-subset").clamp(1, 1000) as usize,
     });
-    let (shutdown, workers) =
-        (context.shutdown.clone(), context.workers("mirroring-concurrent-service-endpoint-syncs"));
-    Ok(Some(
-        async move {
-            run_workers("endpointslicemirroring", &queue, workers, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
-    ))
+    let workers = context.workers("mirroring-concurrent-service-endpoint-syncs");
+    Ok(Some(context.work("endpointslicemirroring", queue, workers, controller, |controller, key| async move {
+        controller.sync(&key).await
+    })))
 }
 
 fn should_mirror(endpoints: &Endpoints) -> bool {

@@ -14,7 +14,8 @@ use crate::hash;
 
 /// The revision of a template: `kubectl rollout undo` applies its data to the owner as a strategic merge patch.
 fn data_of(template: &PodTemplateSpec) -> Result<Value> {
-    let mut template = serde_json::to_value(template)?;
+    // By way of bytes: another way to encode all of a pod would cost a megabyte of code.
+    let mut template: Value = serde_json::from_slice(&serde_json::to_vec(template)?)?;
     template["$patch"] = "replace".into();
     Ok(json!({"spec": {"template": template}}))
 }
@@ -22,7 +23,7 @@ fn data_of(template: &PodTemplateSpec) -> Result<Value> {
 /// The template that a revision holds.
 pub fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let template = revision.data.as_ref()?.0.get("spec")?.get("template")?;
-    serde_json::from_value(template.clone()).ok()
+    serde_json::from_slice(&serde_json::to_vec(template).ok()?).ok()
 }
 
 /// What becomes of an owner's revisions.

@@ -8,6 +8,7 @@
 //! Invariant: this crate never talks to etcd, never polls the apiserver, and never scans all objects of a kind because
 //! one has changed.
 
+mod bootstrap;
 mod certificates;
 mod clusterrole_aggregation;
 pub mod context;
@@ -26,9 +27,8 @@ mod history;
 pub mod manager;
 mod node_ipam;
 mod node_lifecycle;
+mod node_ttl;
 mod pod_gc;
-mod pods;
-mod serving;
 
 mod cron_schedule;
 mod cronjob;
@@ -36,8 +36,12 @@ mod daemonset;
 mod deployment;
 mod job;
 mod namespace;
+mod pods;
+mod policy_status;
 mod replicaset;
+mod resourcequota;
 mod root_ca_publisher;
+mod service_cidr;
 mod service_pods;
 mod serviceaccount;
 mod serviceaccount_token;
@@ -56,7 +60,8 @@ pub struct Controller {
     pub name: &'static str,
     /// Upstream's older name, also accepted; may be empty.
     pub alias: &'static str,
-    /// The service account in `kube-system` under which it acts, which is also how its events are signed.
+    /// The service account in `kube-system` under which it acts, which is also how its events are signed; empty for the
+    /// manager's own identity.
     pub account: &'static str,
     /// Whether `*` includes it.
     pub on: bool,
@@ -84,9 +89,18 @@ const fn on(
     Controller { name, alias, account, on: true, start }
 }
 
+const fn off(
+    name: &'static str,
+    alias: &'static str,
+    account: &'static str,
+    start: fn(&Context) -> anyhow::Result<Option<Run>>,
+) -> Controller {
+    Controller { name, alias, account, on: false, start }
+}
+
 /// All controllers, in the order in which they start.
 pub const CONTROLLERS: &[Controller] = &[
-    on("serviceaccount-token-controller", "serviceaccount-token", "token-controller", serviceaccount_token::start),
+    on("serviceaccount-token-controller", "serviceaccount-token", "", serviceaccount_token::start),
     on("endpoints-controller", "endpoint", "endpoint-controller", endpoints::start),
     on("endpointslice-controller", "endpointslice", "endpointslice-controller", endpointslice::start),
     on(
@@ -95,6 +109,7 @@ pub const CONTROLLERS: &[Controller] = &[
         "endpointslicemirroring-controller",
         endpointslice_mirroring::start,
     ),
+    on("resourcequota-controller", "resourcequota", "resourcequota-controller", resourcequota::start),
     on("namespace-controller", "namespace", "namespace-controller", namespace::start),
     on("serviceaccount-controller", "serviceaccount", "service-account-controller", serviceaccount::start),
     on(
@@ -135,6 +150,9 @@ pub const CONTROLLERS: &[Controller] = &[
         "certificate-controller",
         certificates::cleaner::start,
     ),
+    on("ttl-controller", "ttl", "ttl-controller", node_ttl::start),
+    off("bootstrap-signer-controller", "bootstrapsigner", "bootstrap-signer", bootstrap::start_signer),
+    off("token-cleaner-controller", "tokencleaner", "token-cleaner", bootstrap::start_cleaner),
     on("node-ipam-controller", "nodeipam", "node-controller", node_ipam::start),
     on("node-lifecycle-controller", "nodelifecycle", "node-controller", node_lifecycle::start),
     on("taint-eviction-controller", "", "node-controller", taint_eviction::start),
@@ -163,11 +181,23 @@ pub const CONTROLLERS: &[Controller] = &[
         "pv-protection-controller",
         volume::volume_protection::start,
     ),
-    on("ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", ttl_after_finished::start),
+    on(
+        "ttl-after-finished-controller",
+        "ttl-after-finished",
+        "ttl-after-finished-controller",
+        ttl_after_finished::start,
+    ),
     on("ephemeral-volume-controller", "ephemeral-volume", "ephemeral-volume-controller", volume::ephemeral::start),
+    on(
+        "validatingadmissionpolicy-status-controller",
+        "",
+        "validatingadmissionpolicy-status-controller",
+        policy_status::start,
+    ),
+    on("service-cidr-controller", "", "service-cidrs-controller", service_cidr::start),
 ];
 
-/// Names that upstream knows and that do nothing here: they run in a cloud's own manager, or are off by default.
+/// Names that upstream knows and that do nothing here: accepted, so that the same flags start both.
 pub const KNOWN_ELSEWHERE: &[&str] = &[
     "service-lb-controller",
     "service",
@@ -175,4 +205,25 @@ pub const KNOWN_ELSEWHERE: &[&str] = &[
     "route",
     "cloud-node-lifecycle-controller",
     "cloud-node-lifecycle",
+    "horizontal-pod-autoscaler-controller",
+    "horizontalpodautoscaling",
+    "persistentvolume-attach-detach-controller",
+    "attachdetach",
+    "persistentvolume-expander-controller",
+    "persistentvolume-expander",
+    "volumeattributesclass-protection-controller",
+    "resourceclaim-controller",
+    "resource-claim-controller",
+    "device-taint-eviction-controller",
+    "podgroup-protection-controller",
+    "podcertificaterequest-cleaner-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    "storageversion-garbage-collector-controller",
+    "storage-version-gc",
+    "storage-version-migrator-controller",
+    "svm",
+    "resourcepoolstatusrequest-controller",
+    "legacy-serviceaccount-token-cleaner-controller",
+    "legacy-service-account-token-cleaner",
+    "selinux-warning-controller",
 ];

@@ -11,13 +11,14 @@ use steersman_component::{
     flags::Flags,
     health::{Endpoint, Health},
     metrics::Metrics,
+    secure,
     serve::Server,
     shutdown,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{CONTROLLERS, Controller, context::Context, credentials::Credentials, serving};
+use crate::{CONTROLLERS, Controller, context::Context, credentials::Credentials};
 
 /// Runs until a signal; the error is what the user sees.
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
@@ -85,9 +86,9 @@ async fn serve(
         _ => connect(flags, "authentication-kubeconfig")?,
     };
     let address = SocketAddr::new(flags.text("bind-address").parse().context("invalid --bind-address")?, port);
-    let tls = serving::tls(flags, client).await?;
+    let tls = secure::tls(flags, client).await?;
     let mut server = Server::new(health.clone(), metrics.clone());
-    server.guard = Some(serving::guard(reviewer, flags.list("authorization-always-allow-paths")));
+    server.guard = Some(secure::guard(reviewer, flags.list("authorization-always-allow-paths")));
     server.start(address, Some(tls), stop.clone()).await.with_context(|| format!("failed to listen on {address}"))?;
     Ok(())
 }

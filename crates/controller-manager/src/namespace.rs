@@ -107,7 +107,7 @@ async fn sync(client: &Client, name: &str) -> Result<Action> {
     }
     if findings.is_empty() {
         let left: Vec<&String> = finalizers.iter().filter(|f| *f != "kubernetes").collect();
-        let mut body = serde_json::to_value(&namespace)?;
+        let mut body: serde_json::Value = serde_json::from_slice(&serde_json::to_vec(&namespace)?)?;
         body["spec"]["finalizers"] = json!(left);
         let path = format!("/api/v1/namespaces/{name}/finalize");
         let finalized = client.json::<serde_json::Value>(http::Method::PUT, &path, "", Some(body.to_string().into()));
@@ -122,7 +122,11 @@ async fn sync(client: &Client, name: &str) -> Result<Action> {
     }
     // Pods leave when their grace period is over, the rest when its finalizers are done (upstream waits half of the
     // estimate and one second).
-    let wait = if findings.grace > 0 { Duration::from_secs((findings.grace / 2 + 1).clamp(1, 15) as u64) } else { FINALIZER_WAIT };
+    let wait = if findings.grace > 0 {
+        Duration::from_secs((findings.grace / 2 + 1).clamp(1, 15) as u64)
+    } else {
+        FINALIZER_WAIT
+    };
     Ok(Action::RequeueAfter(wait.min(FINALIZER_WAIT)))
 }
 
@@ -235,10 +239,11 @@ fn conditions_of(old: &[NamespaceCondition], findings: &Findings, now: Timestamp
             failed(&findings.discovery, "DiscoveryFailed", "Discovery failed for some groups: "),
             ("ResourcesDiscovered", "All resources successfully discovered"),
         ),
-        entry("NamespaceDeletionGroupVersionParsingFailure", None, (
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        )),
+        entry(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            None,
+            ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        ),
         entry(
             "NamespaceDeletionContentFailure",
             failed(&findings.content, "ContentDeletionFailed", "Failed to delete all resource types: "),
@@ -276,8 +281,8 @@ fn conditions_of(old: &[NamespaceCondition], findings: &Findings, now: Timestamp
             last_transition_time: Some(Time(now)),
         };
         match conditions.iter_mut().find(|condition| condition.type_ == type_) {
-            Some(known)
-                if known.status == new.status && known.reason == new.reason && known.message == new.message => {}
+            Some(known) if known.status == new.status && known.reason == new.reason && known.message == new.message => {
+            }
             Some(known) => *known = new,
             None => conditions.push(new),
         }

@@ -4,13 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use ahash::{HashMap, HashSet};
 use anyhow::Context as _;
-use futures::FutureExt;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::json;
 use steersman_api::k8s_openapi::api::core::v1::Node;
 use steersman_client::{
-    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Patch, Result, Store, WorkQueue, run_workers,
+    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Patch, Result, Store, WorkQueue,
 };
 use steersman_component::flags::Flags;
 
@@ -52,16 +51,14 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
             }
         }
     });
-    let shutdown = context.shutdown.clone();
     Ok(Some(
-        async move {
-            run_workers("nodeipam", &queue, WORKERS, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
+        context.work(
+            "nodeipam",
+            queue,
+            WORKERS,
+            controller,
+            |controller, key| async move { controller.sync(&key).await },
+        ),
     ))
 }
 
@@ -81,7 +78,10 @@ impl Pool {
             anyhow::bail!("node CIDR mask size {mask} must be at least that of the cluster CIDR {range}");
         }
         if mask - range.prefix_len() > MAX_BITS {
-            anyhow::bail!("the node CIDR mask /{mask} of {range} is too small: at most /{}", range.prefix_len() + MAX_BITS);
+            anyhow::bail!(
+                "the node CIDR mask /{mask} of {range} is too small: at most /{}",
+                range.prefix_len() + MAX_BITS
+            );
         }
         Ok(Self { range, mask, taken: HashSet::default(), next: 0 })
     }
@@ -159,8 +159,11 @@ fn pools(flags: &Flags) -> anyhow::Result<Vec<Pool>> {
         anyhow::bail!("len of ClusterCIDRs==2 and they are not configured as dual stack: one of each family is needed");
     }
     let mask = |range: &IpNet| {
-        let (flag, default) =
-            if range.max_prefix_len() == 32 { ("node-cidr-mask-size-ipv4", 24) } else { ("node-cidr-mask-size-ipv6", 64) };
+        let (flag, default) = if range.max_prefix_len() == 32 {
+            ("node-cidr-mask-size-ipv4", 24)
+        } else {
+            ("node-cidr-mask-size-ipv6", 64)
+        };
         let chosen = match (flags.int(flag), flags.int("node-cidr-mask-size")) {
             (0, 0) => default,
             (0, common) if !is_dual => common,

@@ -27,11 +27,6 @@ pub fn is_active(pod: &Pod) -> bool {
     !is_terminal(pod) && !pod.is_deleting()
 }
 
-/// Being deleted, but not ended.
-pub fn is_terminating(pod: &Pod) -> bool {
-    !is_terminal(pod) && pod.is_deleting()
-}
-
 /// The condition of that type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
@@ -138,16 +133,16 @@ mod tests {
     use super::*;
 
     fn pod(status: Value, node: &str, meta: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": meta, "spec": {"nodeName": node, "containers": []}, "status": status}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": meta, "spec": {"nodeName": node, "containers": []}, "status": status}),
+        )
+        .unwrap()
     }
 
     #[test]
     fn deletion_prefers_the_less_useful() {
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
-        let ready = |since: &str| {
-            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]})
-        };
+        let ready = |since: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]});
         let old = "2020-01-01T00:00:00Z";
         let check = |first: Pod, first_rank, second: Pod, second_rank| {
             assert_eq!(deletion_order(&first, first_rank, &second, second_rank, now), Ordering::Less);

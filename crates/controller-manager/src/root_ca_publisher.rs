@@ -24,7 +24,7 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         None => String::from_utf8_lossy(&context.client.config().ca).into_owned(),
     };
     let certificate: Arc<str> = certificate.into();
-    let (namespaces, maps) = (context.informers.get::<Namespace>(), context.config_maps(NAME));
+    let (namespaces, maps) = (context.informers.get::<Namespace>(), context.config_maps());
     let queue = WorkQueue::<ObjectKey>::new();
     namespaces.add_handler({
         let queue = queue.clone();
@@ -69,11 +69,7 @@ async fn sync(client: &Client, namespace: &str, known: Option<&ConfigMap>, certi
     let data: BTreeMap<String, String> = [(KEY.to_owned(), certificate.to_owned())].into();
     let mut wanted = known.cloned().unwrap_or_default();
     wanted.data = Some(data);
-    wanted
-        .metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned());
+    wanted.metadata.annotations.get_or_insert_default().insert(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned());
     let result = match known {
         None => {
             wanted.metadata.name = Some(NAME.to_owned());

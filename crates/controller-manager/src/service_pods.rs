@@ -8,10 +8,7 @@ use steersman_api::k8s_openapi::{
 };
 use steersman_client::{Event, Object, ObjectKey, Store, labels};
 
-use crate::{
-    context::index,
-    pods,
-};
+use crate::{context::index, pods};
 
 /// On what is made for a headless service.
 pub const HEADLESS: &str = "service.kubernetes.io/headless";

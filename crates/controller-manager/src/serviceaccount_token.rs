@@ -30,14 +30,7 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         None => context.client.config().ca.clone(),
     };
     let accounts = context.informers.get::<ServiceAccount>();
-    // The content of other Secrets is nobody's business here.
-    let secrets = context.informers.get_or_build::<Secret>(|builder| {
-        builder.transform(|secret| {
-            if secret.type_.as_deref() != Some(TYPE) {
-                secret.data = None;
-            }
-        })
-    });
+    let secrets = context.secrets();
     secrets.add_index(BY_ACCOUNT, |secret| match account_of(secret) {
         Some(account) => vec![account.as_str().to_owned()],
         None => Vec::new(),

@@ -4,14 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use ahash::HashMap;
-use futures::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::json;
 use steersman_api::k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use steersman_client::{
     Action, Client, DeleteOptions, Event, EventRecorder, EventType, Object, ObjectKey, Patch, Result, Store, WorkQueue,
-    run_workers,
 };
 
 use crate::{
@@ -46,9 +44,7 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
             let tolerations = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.tolerations.clone());
             let relevant = match event {
                 Event::Updated { old, .. } => {
-                    pods::node(old) != pods::node(pod)
-                        || old.uid() != pod.uid()
-                        || tolerations(old) != tolerations(pod)
+                    pods::node(old) != pods::node(pod) || old.uid() != pod.uid() || tolerations(old) != tolerations(pod)
                 }
                 Event::Added(_) => !pods::node(pod).is_empty(),
                 Event::Deleted { .. } => false,
@@ -65,17 +61,9 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         pods: pods.store().clone(),
         scheduled: Mutex::default(),
     });
-    let shutdown = context.shutdown.clone();
-    Ok(Some(
-        async move {
-            run_workers("tainteviction", &queue, WORKERS, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
-    ))
+    Ok(Some(context.work("tainteviction", queue, WORKERS, controller, |controller, key| async move {
+        controller.sync(&key).await
+    })))
 }
 
 fn evicting(node: &Node) -> Vec<Taint> {
@@ -95,12 +83,16 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     match toleration.operator.as_deref().unwrap_or("") {
         "" | "Equal" => value(),
         "Exists" => true,
-        operator @ ("Lt" | "Gt") => {
-            match (number(toleration.value.as_deref()), number(taint.value.as_deref())) {
-                (Some(limit), Some(value)) => if operator == "Lt" { value < limit } else { value > limit },
-                _ => false,
+        operator @ ("Lt" | "Gt") => match (number(toleration.value.as_deref()), number(taint.value.as_deref())) {
+            (Some(limit), Some(value)) => {
+                if operator == "Lt" {
+                    value < limit
+                } else {
+                    value > limit
+                }
             }
-        }
+            _ => false,
+        },
         _ => false,
     }
 }

@@ -31,9 +31,10 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
 /// When a finished Job's time is over, in seconds since the epoch.
 fn expires_at(job: &Job) -> Option<i64> {
     let ttl = job.spec.as_ref()?.ttl_seconds_after_finished?;
-    let finished = job.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| {
-        matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
-    })?;
+    let finished =
+        job.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| {
+            matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
+        })?;
     Some(finished.last_transition_time.as_ref()?.0.as_second() + i64::from(ttl))
 }
 

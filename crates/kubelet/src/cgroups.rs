@@ -32,6 +32,8 @@ pub trait Cgroups: Send + Sync {
     fn remove(&self, uid: &str) -> io::Result<()>;
     /// Sets the CPU shares of all burstable pods together.
     fn set_burstable_shares(&self, shares: i64) -> io::Result<()>;
+    /// Sets what all pods together may use: CPU shares, and bytes of memory.
+    fn limit_all(&self, shares: i64, memory: i64) -> io::Result<()>;
     /// Uids of pods that have a cgroup.
     fn pods(&self) -> Vec<String>;
     /// Whether this is version 2.
@@ -78,8 +80,9 @@ impl LinuxCgroups {
             vec![mount.to_owned()]
         } else {
             let dirs = fs::read_dir(mount)?.flatten().map(|e| e.path());
-            // Aliases such as cpu,cpuacct are links; the hybrid tree of version 2 holds no limits.
-            dirs.filter(|p| p.is_dir() && !p.is_symlink() && !p.ends_with("unified")).collect()
+            // Aliases such as cpu,cpuacct are links. The tree of version 2 beside them holds no limits, but the runtime
+            // uses it too.
+            dirs.filter(|p| p.is_dir() && !p.is_symlink()).collect()
         };
         Ok(LinuxCgroups { hierarchies, unified, root: root.trim_matches('/').to_owned(), driver, per_qos })
     }
@@ -245,6 +248,21 @@ impl Cgroups for LinuxCgroups {
         };
         self.set(&burstable, "cpu", file, &of(value).to_string())?;
         self.set(&besteffort, "cpu", file, &of(2).to_string())
+    }
+
+    fn limit_all(&self, shares: i64, memory: i64) -> io::Result<()> {
+        if !self.per_qos || self.driver == Driver::Systemd {
+            return Ok(());
+        }
+        let path = self.qos_path("Guaranteed");
+        self.make(&path)?;
+        if self.unified {
+            self.set(&path, "cpu", "cpu.weight", &weight(shares).to_string())?;
+            self.set(&path, "memory", "memory.max", &memory.to_string())
+        } else {
+            self.set(&path, "cpu", "cpu.shares", &shares.to_string())?;
+            self.set(&path, "memory", "memory.limit_in_bytes", &memory.to_string())
+        }
     }
 
     fn pods(&self) -> Vec<String> {

@@ -238,3 +238,20 @@ pub fn table() -> &'static [Flag] {
     let copy = |f: &Flag| flag(f.group, f.name, f.kind, f.default, f.help);
     TABLE.get_or_init(|| CURRENT.iter().chain(DEPRECATED.iter().map(|d| &d.flag)).map(copy).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use steersman_component::flags::{COMMON, Flags};
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_upstream_is_accepted_once() {
+        let mut names: Vec<&str> = table().iter().chain(COMMON).map(|f| f.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 150);
+        let defaults = table().iter().filter(|f| !f.default.is_empty()).map(|f| format!("--{}={}", f.name, f.default));
+        Flags::parse(&[table(), COMMON], defaults).expect("every default is a valid value");
+    }
+}

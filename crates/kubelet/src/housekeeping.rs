@@ -22,6 +22,7 @@ pub async fn run(k: Arc<Kubelet>) {
             () = tokio::time::sleep(PERIOD) => {}
             () = k.shutdown.cancelled() => return,
         }
+        k.share_among_classes();
         evictions.look(&k).await;
         log_rotation::look(&k).await;
         images.look(&k).await;

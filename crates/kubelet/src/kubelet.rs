@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -29,10 +29,15 @@ use crate::{
     objects::ObjectCache,
     pleg::{self, Pleg},
     pods::{
-        events::Events, mirror::Mirrors, spec::PodExt, static_files, status_manager::StatusManager, worker::Workers,
+        events::Events,
+        mirror::Mirrors,
+        spec::{PodExt, pod_total, requested},
+        static_files,
+        status_manager::StatusManager,
+        worker::Workers,
     },
     probes::Probes,
-    runtime::images::Images,
+    runtime::{images::Images, resources},
 };
 
 /// How long services may take to arrive before a container that needs them is delayed.
@@ -78,6 +83,7 @@ pub struct Kubelet {
     pub shutdown: CancellationToken,
     pod_informer: Option<Informer<Pod>>,
     service_informer: Option<Informer<Service>>,
+    burstable_shares: AtomicI64,
 }
 
 impl Kubelet {
@@ -159,6 +165,7 @@ impl Kubelet {
                 shutdown,
                 pod_informer,
                 service_informer,
+                burstable_shares: AtomicI64::new(0),
             }
         }))
     }
@@ -166,9 +173,8 @@ impl Kubelet {
     /// Starts all parts. They run until shutdown.
     pub async fn start(self: &Arc<Self>) {
         let k = self.clone();
-        if let Err(error) = k.cgroups.set_burstable_shares(2) {
-            tracing::warn!(%error, "cannot make the cgroups of the quality-of-service classes");
-        }
+        k.limit_all_pods();
+        k.share_among_classes();
         if let Some(client) = &k.client {
             tokio::spawn(heartbeat::run_status(k.clone(), client.clone()));
             tokio::spawn(heartbeat::run_lease(k.clone(), client.clone()));
@@ -226,6 +232,34 @@ impl Kubelet {
     pub fn status_of_all_static(&self) {
         for pod in self.mirrors.list() {
             self.status.touch(pod.uid());
+        }
+    }
+
+    /// Holds all pods together to what the node has for them (rule: `enforceNodeAllocatable`).
+    fn limit_all_pods(&self) {
+        if !self.config.enforce_node_allocatable.iter().any(|what| what == "pods") {
+            return;
+        }
+        // What eviction keeps free may be used for a moment; what is reserved may not.
+        let mut config = self.config.clone();
+        config.eviction_hard.clear();
+        let left = crate::node::status::allocatable(&config, self.node.capacity());
+        let of = |name: &str| left.get(name).copied().unwrap_or(0);
+        if let Err(error) = self.cgroups.limit_all(resources::shares(of("cpu")), of("memory") / 1000) {
+            tracing::warn!(%error, "cannot limit what all pods may use");
+        }
+    }
+
+    /// Gives the burstable pods together the CPU shares they ask for.
+    pub fn share_among_classes(&self) {
+        let pods = self.workers.list();
+        let burstable = pods.iter().filter(|p| p.qos() == "Burstable" && !p.is_terminal());
+        let shares = resources::shares(burstable.map(|p| pod_total(p, "cpu", requested)).sum());
+        if self.burstable_shares.swap(shares, Ordering::Relaxed) == shares {
+            return;
+        }
+        if let Err(error) = self.cgroups.set_burstable_shares(shares) {
+            tracing::warn!(%error, "cannot set the CPU shares of burstable pods");
         }
     }
 
@@ -311,5 +345,49 @@ async fn wait_for_runtime(
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
             () = shutdown.cancelled() => bail!("stopped while waiting for the container runtime at {endpoint}"),
         }
+    }
+}
+
+#[cfg(test)]
+impl Kubelet {
+    /// A kubelet of its own below `root`, on stand-ins, without an API server.
+    pub fn for_test(
+        root: &std::path::Path,
+        runtime: Arc<dyn Runtime>,
+        cgroups: crate::doubles::FakeCgroups,
+    ) -> Arc<Self> {
+        let config = Configuration::default();
+        let node = NodeState::new("n", &config, Facts { cpus: 2, ..Facts::default() }, vec!["192.0.2.1".into()], None);
+        node.set_network(None);
+        let events = Events(None);
+        Arc::new(Kubelet {
+            objects: Arc::new(ObjectCache::new(None, Arc::new(|_| {}))),
+            images: Images::new(runtime.clone(), events.clone(), 1),
+            crashes: Backoff::new(Duration::from_secs(10), Duration::from_secs(300)),
+            status: StatusManager::new(None, Store::new()),
+            document: serde_json::Value::Null,
+            config,
+            node_name: "n".into(),
+            node_labels: BTreeMap::new(),
+            folders: Folders::new(root, &root.join("logs/pods")),
+            runtime,
+            client: None,
+            events,
+            host: Arc::new(crate::doubles::FakeHost),
+            cgroups: Box::new(cgroups),
+            probes: Probes::default(),
+            exits: Exits::default(),
+            workers: Workers::default(),
+            mirrors: Mirrors::default(),
+            node,
+            pleg: Pleg::default(),
+            pressure: ArcSwap::default(),
+            registered: Notify::new(),
+            static_ready: AtomicBool::new(true),
+            shutdown: CancellationToken::new(),
+            pod_informer: None,
+            service_informer: None,
+            burstable_shares: AtomicI64::new(0),
+        })
     }
 }

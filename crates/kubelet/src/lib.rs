@@ -12,6 +12,8 @@ pub mod backoff;
 pub mod bootstrap;
 pub mod cgroups;
 pub mod config;
+#[cfg(test)]
+mod doubles;
 pub mod exits;
 pub mod flags;
 pub mod hooks;

@@ -101,19 +101,18 @@ pub struct Operation {
     pub patches: bool,
     /// What it answers, by status.
     pub answers: Vec<(u16, Body)>,
+    /// The media types it answers with, where they are not the usual ones.
+    pub media: &'static [&'static str],
     /// Whether it may answer with a stream.
     pub streams: bool,
-    /// Whether clients should use another one.
-    pub deprecated: bool,
+    /// Whether it stands below `/watch/`, whose paths take the parameters of lists.
+    pub watch_path: bool,
 }
 
 impl Operation {
     /// As JSON.
     pub fn render(&self, dialect: Dialect, definitions: &mut Definitions) -> Value {
         let mut out = Map::new();
-        if self.deprecated {
-            out.insert("deprecated".into(), true.into());
-        }
         out.insert("description".into(), self.description.as_str().into());
         out.insert("operationId".into(), self.id.as_str().into());
         out.insert("tags".into(), json!([self.tag]));
@@ -133,15 +132,20 @@ impl Operation {
         Value::Object(out)
     }
 
-    fn produces(&self) -> impl Iterator<Item = &'static str> {
-        MEDIA.iter().chain(if self.streams { STREAMS } else { &[] }).copied()
+    /// The media types it answers with.
+    fn produces(&self) -> Vec<&'static str> {
+        if !self.media.is_empty() {
+            return self.media.to_vec();
+        }
+        if self.answers.iter().any(|(_, body)| matches!(body, Body::Text)) {
+            return vec!["*/*"];
+        }
+        MEDIA.iter().chain(if self.streams { STREAMS } else { &[] }).copied().collect()
     }
 
     fn swagger(&self, out: &mut Map<String, Value>, definitions: &mut Definitions) {
-        let text = self.answers.iter().any(|(_, body)| matches!(body, Body::Text));
-        let produces: Vec<&str> = if text { vec!["*/*"] } else { self.produces().collect() };
         out.insert("schemes".into(), json!(["https"]));
-        out.insert("produces".into(), json!(produces));
+        out.insert("produces".into(), json!(self.produces()));
         out.insert("consumes".into(), if self.patches { json!(PATCHES) } else { json!(["*/*"]) });
         let mut parameters: Vec<Value> =
             self.query.iter().map(|(name, _)| json!({"$ref": format!("#/parameters/{name}")})).collect();
@@ -186,9 +190,8 @@ impl Operation {
         let mut responses = Map::new();
         for (status, body) in &self.answers {
             let schema = schema_of(body, definitions);
-            let media: Vec<&str> = if matches!(body, Body::Text) { vec!["*/*"] } else { self.produces().collect() };
             let content: Map<String, Value> =
-                media.iter().map(|m| ((*m).to_owned(), json!({"schema": schema}))).collect();
+                self.produces().into_iter().map(|m| (m.to_owned(), json!({"schema": schema}))).collect();
             responses.insert(status.to_string(), json!({"description": reason(*status), "content": content}));
         }
         responses.insert("401".into(), json!({"description": "Unauthorized"}));

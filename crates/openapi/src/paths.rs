@@ -43,71 +43,79 @@ pub fn of_group(group: &str) -> Paths {
     Paths::from([(format!("/apis/{group}/"), vec![("get", operation)])])
 }
 
+/// A document about one path that belongs to no group.
+struct General {
+    /// Its place in the index; the path is the same between slashes.
+    name: &'static str,
+    id: &'static str,
+    tag: &'static str,
+    description: &'static str,
+    /// The definition of the answer; empty: text.
+    definition: &'static str,
+    /// The media types of the answer, where they are not the usual ones.
+    media: &'static [&'static str],
+}
+
+const GENERAL: &[General] = &[
+    General {
+        name: "api",
+        id: "getCoreAPIVersions",
+        tag: "core",
+        description: "get available API versions",
+        definition: "io.k8s.apimachinery.pkg.apis.meta.v1.APIVersions",
+        media: &[],
+    },
+    General {
+        name: "apis",
+        id: "getAPIVersions",
+        tag: "apis",
+        description: "get available API versions",
+        definition: "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroupList",
+        media: &[],
+    },
+    General {
+        name: "version",
+        id: "getCodeVersion",
+        tag: "version",
+        description: "get the version information for this server",
+        definition: "io.k8s.apimachinery.pkg.version.Info",
+        media: &["application/json"],
+    },
+    General {
+        name: ".well-known/openid-configuration",
+        id: "getServiceAccountIssuerOpenIDConfiguration",
+        tag: "WellKnown",
+        description: "get the OpenID configuration of the issuer of service account tokens",
+        definition: "",
+        media: &["application/json"],
+    },
+    General {
+        name: "openid/v1/jwks",
+        id: "getServiceAccountIssuerOpenIDKeyset",
+        tag: "openid",
+        description: "get the keys of the issuer of service account tokens",
+        definition: "",
+        media: &["application/jwk-set+json"],
+    },
+];
+
 /// The paths that belong to no group: the document's name, and its paths.
-pub fn general() -> [(&'static str, Paths); 5] {
-    let get = |path: &str, id: &str, tag: &str, description: &str, body: Body| {
+pub fn general() -> impl Iterator<Item = (&'static str, Paths)> {
+    GENERAL.iter().map(|general| {
+        let answer = match general.definition {
+            "" => Body::Text,
+            name => Body::Object(name.to_owned()),
+        };
         let operation = Operation {
-            id: id.into(),
-            description: description.into(),
-            tag: tag.into(),
-            answers: vec![(200, body)],
+            id: general.id.into(),
+            description: general.description.into(),
+            tag: general.tag.into(),
+            answers: vec![(200, answer)],
+            media: general.media,
             ..Operation::default()
         };
-        Paths::from([(path.to_owned(), vec![("get", operation)])])
-    };
-    let object = |name: &str| Body::Object(name.to_owned());
-    [
-        (
-            "api",
-            get(
-                "/api/",
-                "getCoreAPIVersions",
-                "core",
-                "get available API versions",
-                object(&format!("{META}.APIVersions")),
-            ),
-        ),
-        (
-            "apis",
-            get(
-                "/apis/",
-                "getAPIVersions",
-                "apis",
-                "get available API versions",
-                object(&format!("{META}.APIGroupList")),
-            ),
-        ),
-        (
-            "version",
-            get(
-                "/version/",
-                "getCodeVersion",
-                "version",
-                "get the version information for this server",
-                object("io.k8s.apimachinery.pkg.version.Info"),
-            ),
-        ),
-        (
-            ".well-known/openid-configuration",
-            get(
-                "/.well-known/openid-configuration/",
-                "getServiceAccountIssuerOpenIDConfiguration",
-                "WellKnown",
-                "get service account issuer OpenID configuration",
-                Body::Text,
-            ),
-        ),
-        (
-            "openid/v1/jwks",
-            get(
-                "/openid/v1/jwks/",
-                "getServiceAccountIssuerOpenIDKeyset",
-                "openid",
-                "get service account issuer OpenID JSON Web Key Set",
-                Body::Text,
-            ),
-        ),
-    ]
+        (general.name, Paths::from([(format!("/{}/", general.name), vec![("get", operation)])]))
+    })
 }
 
 struct Writer<'a> {
@@ -206,7 +214,7 @@ impl Writer<'_> {
         Operation {
             answers: vec![(200, Body::Object(format!("{META}.WatchEvent")))],
             streams: true,
-            deprecated: true,
+            watch_path: true,
             ..self.operation(self.id("watch", true, suffix), action, "watch changes to objects of kind")
         }
     }
@@ -366,7 +374,7 @@ pub fn render(paths: &Paths, dialect: Dialect, definitions: &mut Definitions) ->
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| path_parameter(name, dialect))
             .collect();
-        let is_watch = operations.iter().any(|(_, o)| o.deprecated);
+        let is_watch = operations.iter().any(|(_, o)| o.watch_path);
         if operations.iter().any(|(_, o)| !o.action.is_empty() && o.action != "connect") {
             parameters.extend(query::PRETTY.iter().map(|p| parameter(p, dialect)));
         }

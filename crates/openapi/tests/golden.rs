@@ -72,8 +72,16 @@ fn differences(want: &Value, got: &Value, path: &str, out: &mut Vec<String>) {
                     None => out.push(format!("{path}/{key} is missing")),
                 }
             }
-            let kinds = path.ends_with("/schemas") || path.ends_with("/paths") || path.contains("/schemas/");
-            let known = ["properties", "items", "additionalProperties", "parameters"];
+            let kinds = path.contains("/schemas") || path.contains("/paths");
+            let known = [
+                "properties",
+                "items",
+                "additionalProperties",
+                "parameters",
+                "responses",
+                "requestBody",
+                "description",
+            ];
             out.extend(
                 got.keys()
                     .filter(|k| kinds && !want.contains_key(*k) && !known.contains(&k.as_str()))

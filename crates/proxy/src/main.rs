@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::net::IpAddr;
+use std::time::Duration;
 use steersman_api::k8s_openapi::api::core::v1::{Node, Service};
 use steersman_api::k8s_openapi::api::discovery::v1::EndpointSlice;
 use steersman_client::{Client, Config, Informer};
@@ -63,8 +64,7 @@ async fn run(flags: &Flags) -> Result<()> {
         .transform(|s| s.metadata.managed_fields = None)
         .build();
     let mut tasks = vec![nodes.spawn(&stop)];
-    nodes.synced().await;
-    let node = view(flags, &name, nodes.store().find("", &name).as_deref());
+    let node = own_node(flags, &name, &nodes).await;
     tracing::info!(node = name, addresses = ?node.addresses, "node ports are served here");
     let settings = Settings { masquerade_all: flags.bool("masquerade-all"), cluster_cidrs: flags.list("cluster-cidr") };
     let figures = controller::Metrics::new(&metrics);
@@ -79,6 +79,31 @@ async fn run(flags: &Flags) -> Result<()> {
         task.await?;
     }
     Ok(())
+}
+
+/// How long to wait for the kubelet to register the node; node ports are served nowhere after that.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the node says which addresses it has: at boot the kubelet may come later than this program.
+async fn own_node(flags: &Flags, name: &str, nodes: &Informer<Node>) -> NodeView {
+    let (found, mut seen) = tokio::sync::watch::channel(NodeView::default());
+    let current = || view(flags, name, nodes.store().find("", name).as_deref());
+    let (own_flags, own_name) = (flags.clone(), name.to_owned());
+    nodes.add_handler(move |event| {
+        found.send_replace(view(&own_flags, &own_name, Some(event.object())));
+    });
+    nodes.synced().await;
+    let view = current();
+    if !view.addresses.is_empty() {
+        return view;
+    }
+    match tokio::time::timeout(PATIENCE, seen.wait_for(|v| !v.addresses.is_empty())).await {
+        Ok(Ok(view)) => view.clone(),
+        _ => {
+            tracing::warn!(node = name, "the node has no address: node ports are not served");
+            current()
+        }
+    }
 }
 
 /// This node: node ports are served on its primary address, or on those in the ranges given.

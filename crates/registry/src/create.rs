@@ -155,22 +155,16 @@ impl Store {
     }
 
     fn validate_new(&self, ctx: &Context, obj: &Value) -> Result<(), Status> {
-        let (strategy, name, path) = (self.strategy, object::name(obj), Path::new("metadata"));
-        let namespaced = self.info().namespaced;
-        let empty = Value::Null;
-        let metadata = obj.get("metadata").unwrap_or(&empty);
-        let mut errors =
-            validation::validate_object_meta(metadata, namespaced, &|n, p| strategy.validate_name(n, p), &path);
-        errors.extend(strategy.validate(ctx, obj));
+        let mut errors = meta::validate(obj, self.strategy);
+        errors.extend(self.strategy.validate(ctx, obj));
         if errors.is_empty() {
-            errors = validation::validate_object_meta(
-                metadata,
-                namespaced,
-                &|n, p| validation::path_segment_name(n, p),
-                &path,
-            );
+            // The general check comes after the kind's own, and allows more in names.
+            let (path, null) = (Path::new("metadata"), Value::Null);
+            let metadata = obj.get("metadata").unwrap_or(&null);
+            let rule = |n: &str, p| validation::path_segment_name(n, p);
+            errors = validation::validate_object_meta(metadata, self.info().namespaced, &rule, &path);
         }
-        if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&self.gk, name, &errors)) }
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&self.gk, object::name(obj), &errors)) }
     }
 
     async fn put_new(

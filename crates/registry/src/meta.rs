@@ -1,9 +1,9 @@
 //! The metadata that the server keeps: names, namespaces, uid, times, owners (rule: apiserver `pkg/registry/rest`).
 
-use crate::Context;
+use crate::{Context, Strategy};
 use rand::Rng;
 use serde_json::Value;
-use steersman_apimachinery::{Status, object};
+use steersman_apimachinery::{ErrorList, Path, Status, object, validation};
 
 /// Letters of generated names: no vowels, and nothing that looks like another.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -107,6 +107,14 @@ pub(crate) fn dedup_owners(ctx: &Context, obj: &mut Value, after_admission: bool
             twice.join(", ")
         ));
     }
+}
+
+/// Metadata with the kind's own rule for names. What more a kind asks of it, such as known finalizers, its strategy checks.
+pub(crate) fn validate(obj: &Value, strategy: &dyn Strategy) -> ErrorList {
+    let (path, null) = (Path::new("metadata"), Value::Null);
+    let metadata = obj.get("metadata").unwrap_or(&null);
+    let rule = |name: &str, prefix| strategy.validate_name(name, prefix);
+    validation::validate_object_meta(metadata, strategy.info().namespaced, &rule, &path)
 }
 
 #[cfg(test)]

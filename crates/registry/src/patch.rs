@@ -11,6 +11,8 @@ use steersman_apimachinery::{GroupVersionKind, Reason, Status, object};
 use steersman_patch::{go, json, merge, strategic};
 use steersman_schema::TypeRef;
 
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
+
 /// What is patched.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind<'a> {
@@ -103,8 +105,13 @@ fn decode(
                 FieldValidation::Ignore => FieldValidation::Ignore,
                 _ => FieldValidation::Warn,
             };
-            let (object, unknown) = steersman_codec::normalise(patched, ty, lenient)?;
+            // Decoding drops empty lists, but an empty list of managers asks to have them cleared.
+            let clears = object::get(&patched, MANAGED_FIELDS).and_then(Value::as_array).is_some_and(Vec::is_empty);
+            let (mut object, unknown) = steersman_codec::normalise(patched, ty, lenient)?;
             noted.extend(unknown);
+            if clears {
+                object::set(&mut object, MANAGED_FIELDS, Vec::<Value>::new());
+            }
             object
         }
     };

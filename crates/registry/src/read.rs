@@ -136,7 +136,7 @@ impl Store {
         let exact = match at {
             At::Newest => {
                 if !self.storage.catch_up(CATCH_UP).await.map_err(errors::storage)? {
-                    let listed = self.from_etcd(&selection, &start, limit, 0, options).await?;
+                    let listed = self.past_cache(&selection, &start, limit, 0, options).await?;
                     return Ok((selection, listed, paged));
                 }
                 None
@@ -164,13 +164,13 @@ impl Store {
         );
         let listed = match cached {
             Some(listed) => listed,
-            None => self.from_etcd(&selection, &start, limit, exact.unwrap_or(0), options).await?,
+            None => self.past_cache(&selection, &start, limit, exact.unwrap_or(0), options).await?,
         };
         Ok((selection, listed, paged))
     }
 
     /// A list past the cache: at a revision that is not kept any more, or while the cache does not follow.
-    async fn from_etcd(
+    async fn past_cache(
         &self,
         selection: &Selection,
         start: &str,

@@ -3,7 +3,7 @@
 use crate::object::{Deleted, List, Object, PatchType};
 use crate::registry::Registry;
 use crate::shape::Shape;
-use crate::strategy::{SubBehaviour, gr};
+use crate::strategy::SubBehaviour;
 use crate::update::{Source, Write};
 use crate::watch::Watch;
 use crate::{Context, ResourceInfo, Strategy, Subresource, scale};
@@ -42,7 +42,9 @@ impl Store {
         Self {
             strategy,
             shape: Shape::new(strategy),
-            gr: gr(info),
+            // Errors speak of the stored kind, whichever version was asked for: so events of events.k8s.io are the core
+            // group's (rule: one registry store serves both).
+            gr: GroupResource::from_static(info.stored_as.0, info.resource),
             gvr: GroupVersionResource::from_static(info.group, info.version, info.resource),
             gvk: GroupVersionKind::from_static(info.group, info.version, info.kind),
             gk: GroupKind::from_static(info.stored_as.0, info.stored_as.2),

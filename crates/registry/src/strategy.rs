@@ -210,6 +210,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// For second versions: from the stored form to this version's, in place. Identity for all others.
+    #[allow(clippy::wrong_self_convention, reason = "`self` is the strategy, not what is converted")]
     fn from_stored(&self, _obj: &mut Value) {}
     /// For second versions: from this version's form to the stored one, in place.
     fn to_stored(&self, _obj: &mut Value) {}

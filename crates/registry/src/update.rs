@@ -486,13 +486,8 @@ impl Store {
         errors.extend(changes.clone());
         // Upstream checks metadata in general and again for the kind, and tells every mistake of it twice.
         errors.extend(changes);
-        if self.strategy.revalidates_metadata() {
-            errors.extend(validation::validate_object_meta(
-                new_meta,
-                namespaced,
-                &|n, p| strategy.validate_name(n, p),
-                &path,
-            ));
+        if strategy.revalidates_metadata() {
+            errors.extend(meta::validate(new, self.strategy));
         }
         errors.extend(strategy.validate_update(w.ctx, new, old));
         if !errors.is_empty() {

@@ -86,7 +86,7 @@ async fn lists_in_pages_at_versions_and_by_selectors() {
 
 async fn events(s: &Server, resource: &str, options: ListOptions) -> Vec<String> {
     let options = ListOptions { timeout_seconds: Some(1), ..options };
-    let mut watch = s.store(resource).watch(&s.ctx, "ns", &options).await.unwrap();
+    let mut watch = s.store(resource).watch(&s.ctx, "ns", &options).await.expect("a watch");
     let mut out = Vec::new();
     while watch.next_batch(&mut out).await {}
     out.into_iter()

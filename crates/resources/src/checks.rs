@@ -67,7 +67,10 @@ pub fn node_selector_term(errors: &mut ErrorList, path: &Path, term: &Value) {
                 errors.required(&p.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.forbidden(&p.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                errors.forbidden(
+                    &p.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             "Gt" | "Lt" if values.len() != 1 => {
                 errors.required(&p.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");
@@ -86,7 +89,10 @@ pub fn node_selector_term(errors: &mut ErrorList, path: &Path, term: &Value) {
         match r.s("operator") {
             "In" | "NotIn" => {
                 if values.len() != 1 {
-                    errors.required(&p.child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+                    errors.required(
+                        &p.child("values"),
+                        "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+                    );
                 }
             }
             other => errors.invalid(&p.child("operator"), other, "not a valid selector operator"),

@@ -49,7 +49,10 @@ impl Fields for Value {
         self.get(key).and_then(Value::as_bool)
     }
     fn entries(&self, key: &str) -> Vec<(&str, &Value)> {
-        self.get(key).and_then(Value::as_object).map(|m| m.iter().map(|(k, v)| (k.as_str(), v)).collect()).unwrap_or_default()
+        self.get(key)
+            .and_then(Value::as_object)
+            .map(|m| m.iter().map(|(k, v)| (k.as_str(), v)).collect())
+            .unwrap_or_default()
     }
     fn has(&self, key: &str) -> bool {
         match self.sub(key) {

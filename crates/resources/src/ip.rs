@@ -85,7 +85,10 @@ mod tests {
             assert_eq!(e.0.first().map(|e| e.body.clone()).unwrap_or_default(), want, "{value}");
         };
         check("192.0.2.1", "");
-        check("169.254.1.1", "Invalid value: \"169.254.1.1\": may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+        check(
+            "169.254.1.1",
+            "Invalid value: \"169.254.1.1\": may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        );
         check("::1", "Invalid value: \"::1\": may not be in the loopback range (127.0.0.0/8, ::1/128)");
         check("x", "Invalid value: \"x\": must be a valid IP address");
     }

@@ -1,6 +1,9 @@
 //! The table of the resources of this half: cluster, network, storage, policy and extension kinds.
 
-use crate::{admissionregistration, apiextensions, apiregistration, authentication, authorization, certificates, core, flowcontrol, networking, rbac, resource, storage};
+use crate::{
+    admissionregistration, apiextensions, apiregistration, authentication, authorization, certificates, core,
+    flowcontrol, networking, rbac, resource, storage,
+};
 use steersman_registry::Resource;
 
 /// One line per resource.

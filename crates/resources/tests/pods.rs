@@ -92,9 +92,24 @@ fn bad_pods_are_refused_in_upstreams_words() {
 fn nonsense_never_panics() {
     let odd = [json!(null), json!(true), json!(7), json!("x"), json!([]), json!([1]), json!({ "a": 1 })];
     for key in [
-        "containers", "initContainers", "volumes", "affinity", "tolerations", "securityContext", "dnsConfig", "hostAliases",
-        "topologySpreadConstraints", "resources", "overhead", "os", "schedulingGates", "resourceClaims", "nodeSelector",
-        "imagePullSecrets", "readinessGates", "terminationGracePeriodSeconds",
+        "containers",
+        "initContainers",
+        "volumes",
+        "affinity",
+        "tolerations",
+        "securityContext",
+        "dnsConfig",
+        "hostAliases",
+        "topologySpreadConstraints",
+        "resources",
+        "overhead",
+        "os",
+        "schedulingGates",
+        "resourceClaims",
+        "nodeSelector",
+        "imagePullSecrets",
+        "readinessGates",
+        "terminationGracePeriodSeconds",
     ] {
         for v in &odd {
             let pod = created(pod(json!({ key: v })));
@@ -143,13 +158,18 @@ fn few_things_change_in_a_pod() {
         &Pods,
         &old,
         |p| p["spec"]["containers"] = json!([]),
-        &["spec.containers: Required value", "spec.containers: Forbidden: pod updates may not add or remove containers"],
+        &[
+            "spec.containers: Required value",
+            "spec.containers: Forbidden: pod updates may not add or remove containers",
+        ],
     );
     check_update(
         &Pods,
         &old,
         |p| p["spec"]["hostname"] = json!("h"),
-        &["spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n@@ -64,7 +64,7 @@\n   \"SELinuxChangePolicy\": null\n  },\n  \"ImagePullSecrets\": null,\n- \"Hostname\": \"\",\n+ \"Hostname\": \"h\",\n  \"Subdomain\": \"\",\n  \"SetHostnameAsFQDN\": null,\n  \"Affinity\": null,\n"],
+        &[
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n@@ -64,7 +64,7 @@\n   \"SELinuxChangePolicy\": null\n  },\n  \"ImagePullSecrets\": null,\n- \"Hostname\": \"\",\n+ \"Hostname\": \"h\",\n  \"Subdomain\": \"\",\n  \"SetHostnameAsFQDN\": null,\n  \"Affinity\": null,\n",
+        ],
     );
 }
 

@@ -55,7 +55,10 @@ fn check_update(strategy: &dyn Strategy, obj: Value, change: impl FnOnce(&mut Va
 #[test]
 fn deployments() {
     let d = created(&Deployments, workload(json!({})));
-    assert_eq!((&d["spec"]["replicas"], &d["spec"]["strategy"]["rollingUpdate"]["maxSurge"]), (&json!(1), &json!("25%")));
+    assert_eq!(
+        (&d["spec"]["replicas"], &d["spec"]["strategy"]["rollingUpdate"]["maxSurge"]),
+        (&json!(1), &json!("25%"))
+    );
     check(&Deployments, workload(json!({})), &[]);
     check(
         &Deployments,
@@ -83,13 +86,17 @@ fn stateful_and_daemon_sets() {
         &StatefulSets,
         workload(json!({})),
         |s| s["spec"]["serviceName"] = json!("other"),
-        &["spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"],
+        &[
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        ],
     );
     check_update(&StatefulSets, workload(json!({})), |s| s["spec"]["replicas"] = json!(0), &[]);
     check(
         &DaemonSets,
         workload(json!({ "updateStrategy": { "type": "Magic" } })),
-        &["spec.updateStrategy: Unsupported value: {\"Type\":\"Magic\",\"RollingUpdate\":null}: supported values: \"RollingUpdate\", \"OnDelete\""],
+        &[
+            "spec.updateStrategy: Unsupported value: {\"Type\":\"Magic\",\"RollingUpdate\":null}: supported values: \"RollingUpdate\", \"OnDelete\"",
+        ],
     );
     check_update(
         &DaemonSets,
@@ -110,7 +117,7 @@ fn jobs() {
     check(&Jobs, job(json!({})), &[]);
     check(
         &Jobs,
-        job(json!({ "completionMode": "Indexed" })),
+        job(json!({ "completionMode": "Indexed", "parallelism": 2 })),
         &["spec.completions: Required value: when completion mode is Indexed"],
     );
     check(
@@ -125,14 +132,17 @@ fn jobs() {
         |j| j["spec"]["completions"] = json!(5),
         &["spec.completions: Invalid value: 5: field is immutable"],
     );
-    check_update(&Jobs, job(json!({ "suspend": true })), |j| j["spec"]["template"]["spec"]["nodeSelector"] = json!({ "a": "b" }), &[]);
+    check_update(
+        &Jobs,
+        job(json!({ "suspend": true })),
+        |j| j["spec"]["template"]["spec"]["nodeSelector"] = json!({ "a": "b" }),
+        &[],
+    );
 }
 
 #[test]
 fn cron_jobs() {
-    let cron = |schedule: &str, zone: Value| {
-        json!({ "metadata": { "name": "w", "namespace": "n" }, "spec": { "schedule": schedule, "timeZone": zone, "jobTemplate": { "spec": { "template": template("Never") } } } })
-    };
+    let cron = |schedule: &str, zone: Value| json!({ "metadata": { "name": "w", "namespace": "n" }, "spec": { "schedule": schedule, "timeZone": zone, "jobTemplate": { "spec": { "template": template("Never") } } } });
     check(&CronJobs, cron("*/5 * * * *", json!("Europe/Paris")), &[]);
     check(
         &CronJobs,

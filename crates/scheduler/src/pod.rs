@@ -1,12 +1,12 @@
 //! A pod as decisions need it: parsed once, shared by the queue, the cache and every snapshot.
 
-use jiff::Timestamp;
+use crate::node::ImageId;
 use crate::resources::{Resources, pod_requests};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use steersman_api::k8s_openapi::api::core::v1::{
-    Affinity, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, PodStatus, Toleration, TopologySpreadConstraint,
-    Volume,
+    Affinity, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, PodStatus, Toleration,
+    TopologySpreadConstraint, Volume,
 };
 use steersman_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector as ApiSelector, ObjectMeta};
 use steersman_apimachinery::Path;
@@ -22,6 +22,7 @@ pub struct PodInfo {
     pub uid: String,
     pub namespace: String,
     pub name: String,
+    pub resource_version: String,
     pub labels: Labels,
     pub priority: i32,
     pub terminating: bool,
@@ -36,7 +37,9 @@ pub struct PodInfo {
     pub node_affinity: NodeAffinity,
     pub spread: Vec<SpreadConstraint>,
     /// Images of all containers, with their tags.
-    pub images: Vec<String>,
+    pub images: Vec<ImageId>,
+    /// Equal for pods of one namespace with the same labels.
+    pub group: u64,
     pub tolerations: Vec<Toleration>,
     /// The node it is bound to; empty for none.
     pub node_name: String,
@@ -117,7 +120,8 @@ pub struct AffinityTerm {
 impl AffinityTerm {
     /// Whether a pod is one that the term speaks of. `namespace_labels` are those of the pod's namespace.
     pub fn matches(&self, pod: &PodInfo, namespace_labels: &Labels) -> bool {
-        let namespace = self.namespaces.contains(&pod.namespace) || self.namespace_selector.matches(|k| namespace_labels.get(k).map(String::as_str));
+        let namespace = self.namespaces.contains(&pod.namespace)
+            || self.namespace_selector.matches(|k| namespace_labels.get(k).map(String::as_str));
         namespace && self.selector.matches(|k| pod.labels.get(k).map(String::as_str))
     }
 }
@@ -130,12 +134,15 @@ pub struct NodeAffinity {
     /// `None`: no requirement; an empty list matches nothing.
     pub required: Option<Vec<NodeTerm>>,
     pub preferred: Vec<(i64, NodeTerm)>,
+    /// The names of the only nodes that the requirement can mean; `None`: any.
+    pub names: Option<Vec<String>>,
 }
 
 impl NodeAffinity {
     /// Whether the pod may be on a node.
     pub fn allows(&self, name: &str, labels: &Labels) -> bool {
-        self.selector.matches(|k| labels.get(k).map(String::as_str)) && self.required.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(name, labels)))
+        self.selector.matches(|k| labels.get(k).map(String::as_str))
+            && self.required.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(name, labels)))
     }
 }
 
@@ -153,9 +160,14 @@ impl NodeTerm {
     pub fn parse(term: &NodeSelectorTerm) -> Self {
         let (expressions, fields) = (term.match_expressions.iter().flatten(), term.match_fields.iter().flatten());
         let parsed: Option<Vec<Requirement>> = expressions.clone().map(requirement).collect();
-        let of_fields: Option<Vec<_>> = fields.clone().map(|f| Some((operator(&f.operator)?, f.values.clone().unwrap_or_default()))).collect();
+        let of_fields: Option<Vec<_>> =
+            fields.clone().map(|f| Some((operator(&f.operator)?, f.values.clone().unwrap_or_default()))).collect();
         let void = (expressions.count() == 0 && fields.count() == 0) || parsed.is_none() || of_fields.is_none();
-        Self { labels: LabelSelector::from_requirements(parsed.unwrap_or_default()), fields: of_fields.unwrap_or_default(), void }
+        Self {
+            labels: LabelSelector::from_requirements(parsed.unwrap_or_default()),
+            fields: of_fields.unwrap_or_default(),
+            void,
+        }
     }
     /// Whether a node fits. `metadata.name` is the only field there is.
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
@@ -166,6 +178,20 @@ impl NodeTerm {
         };
         !self.void && self.labels.matches(|k| labels.get(k).map(String::as_str)) && self.fields.iter().all(field)
     }
+}
+
+/// The nodes that terms name, if each names some (rule: `NodeAffinity.PreFilter`).
+fn names(terms: &[NodeTerm]) -> Option<Vec<String>> {
+    let mut out: Option<Vec<String>> = None;
+    for term in terms {
+        let mut named = term.fields.iter().filter(|(op, _)| *op == Operator::In).map(|(_, values)| values);
+        let mut of_term = named.next()?.clone();
+        named.for_each(|values| of_term.retain(|v| values.contains(v)));
+        let all = out.get_or_insert_default();
+        of_term.retain(|v| !all.contains(v));
+        all.extend(of_term);
+    }
+    out
 }
 
 fn operator(s: &str) -> Option<Operator> {
@@ -201,13 +227,6 @@ pub struct SpreadConstraint {
 }
 
 impl SpreadConstraint {
-    /// How many of a node's pods are alike: of the namespace, matching, and not on their way out.
-    pub fn count<'a>(&self, pods: impl Iterator<Item = &'a Arc<PodInfo>>, namespace: &str) -> i64 {
-        if self.selector.is_empty() {
-            return 0;
-        }
-        pods.filter(|p| !p.terminating && p.namespace == namespace && self.matches(p)).count() as i64
-    }
     /// Whether a pod's labels match.
     pub fn matches(&self, pod: &PodInfo) -> bool {
         self.selector.matches(|k| pod.labels.get(k).map(String::as_str))
@@ -226,26 +245,44 @@ impl PodInfo {
         let namespace = meta.namespace.clone().unwrap_or_default();
         let labels = meta.labels.clone().unwrap_or_default();
         let affinity = spec.affinity.clone().unwrap_or_default();
-        let terms = |list: Option<&Vec<PodAffinityTerm>>| list.into_iter().flatten().map(|t| affinity_term(t, &namespace)).collect();
+        let terms = |list: Option<&Vec<PodAffinityTerm>>| {
+            list.into_iter().flatten().map(|t| affinity_term(t, &namespace)).collect()
+        };
         let (pod_affinity, pod_anti) = (affinity.pod_affinity.as_ref(), affinity.pod_anti_affinity.as_ref());
         let weighted = |t: &steersman_api::k8s_openapi::api::core::v1::WeightedPodAffinityTerm| {
             (i64::from(t.weight), affinity_term(&t.pod_affinity_term, &namespace))
         };
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             priority: spec.priority.unwrap_or(0),
             terminating: meta.deletion_timestamp.is_some(),
             requests: pod_requests(spec, false),
             non_zero: pod_requests(spec, true),
             ports: host_ports(spec),
-            required_affinity: terms(pod_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())),
-            required_anti_affinity: terms(pod_anti.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())),
-            preferred_affinity: pod_affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref()).into_iter().flatten().map(weighted).collect(),
-            preferred_anti_affinity: pod_anti.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref()).into_iter().flatten().map(weighted).collect(),
+            required_affinity: terms(
+                pod_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+            required_anti_affinity: terms(
+                pod_anti.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+            preferred_affinity: pod_affinity
+                .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref())
+                .into_iter()
+                .flatten()
+                .map(weighted)
+                .collect(),
+            preferred_anti_affinity: pod_anti
+                .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref())
+                .into_iter()
+                .flatten()
+                .map(weighted)
+                .collect(),
             node_affinity: node_affinity(spec, &affinity),
             spread: spec.topology_spread_constraints.iter().flatten().map(|c| spread_constraint(c, &labels)).collect(),
             images: images(spec),
+            group: hash(&(&namespace, &labels)),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             node_name: spec.node_name.clone().unwrap_or_default(),
             owner: owner(meta),
@@ -255,7 +292,8 @@ impl PodInfo {
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             nominated: status.nominated_node_name.clone().unwrap_or_default(),
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            preempted: condition("DisruptionTarget").is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some("PreemptionByScheduler")),
+            preempted: condition("DisruptionTarget")
+                .is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some("PreemptionByScheduler")),
             started: status.start_time.as_ref().map(|t| t.0),
             generation: meta.generation,
             scheduled: condition("PodScheduled").map(|c| {
@@ -273,7 +311,10 @@ impl PodInfo {
 
     /// Whether it says anything about other pods' places.
     pub fn has_affinity(&self) -> bool {
-        !(self.required_affinity.is_empty() && self.required_anti_affinity.is_empty() && self.preferred_affinity.is_empty() && self.preferred_anti_affinity.is_empty())
+        !(self.required_affinity.is_empty()
+            && self.required_anti_affinity.is_empty()
+            && self.preferred_affinity.is_empty()
+            && self.preferred_anti_affinity.is_empty())
     }
     /// `<namespace>/<name>`.
     pub fn key(&self) -> String {
@@ -294,6 +335,11 @@ fn claims(spec: &PodSpec, pod: &str) -> Vec<Claim> {
         (None, None) => None,
     };
     spec.volumes.iter().flatten().filter_map(of).collect()
+}
+
+/// The same for equal values, in this process.
+pub fn hash(value: &impl std::hash::Hash) -> u64 {
+    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(value)
 }
 
 /// A selector of the API: absent selects nothing, empty everything.
@@ -321,9 +367,11 @@ fn node_affinity(spec: &PodSpec, affinity: &Affinity) -> NodeAffinity {
     let required = of.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
     let preferred = of.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
     let pairs = spec.node_selector.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str()));
+    let required: Option<Vec<NodeTerm>> = required.map(|r| r.node_selector_terms.iter().map(NodeTerm::parse).collect());
     NodeAffinity {
         selector: LabelSelector::from_map(pairs),
-        required: required.map(|r| r.node_selector_terms.iter().map(NodeTerm::parse).collect()),
+        names: required.as_ref().and_then(|terms| names(terms)),
+        required,
         preferred: preferred
             .into_iter()
             .flatten()
@@ -336,7 +384,8 @@ fn node_affinity(spec: &PodSpec, affinity: &Affinity) -> NodeAffinity {
 fn spread_constraint(c: &TopologySpreadConstraint, labels: &Labels) -> SpreadConstraint {
     let mut chosen = selector(c.label_selector.as_ref());
     for key in c.match_label_keys.iter().flatten() {
-        let same = labels.get(key).and_then(|v| Requirement::new(key, Operator::In, vec![v.clone()], &Path::root()).ok());
+        let same =
+            labels.get(key).and_then(|v| Requirement::new(key, Operator::In, vec![v.clone()], &Path::root()).ok());
         if let Some(r) = same.filter(|r| !chosen.requirements().contains(r)) {
             chosen = chosen.and(r);
         }
@@ -366,11 +415,12 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 }
 
 /// With `:latest` where there is no tag, since nodes list their images so.
-fn images(spec: &PodSpec) -> Vec<String> {
+fn images(spec: &PodSpec) -> Vec<ImageId> {
     let of_volumes = spec.volumes.iter().flatten().filter_map(|v| v.image.as_ref()?.reference.clone());
-    let of_containers = spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.image.clone().unwrap_or_default());
+    let of_containers =
+        spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.image.clone().unwrap_or_default());
     of_containers
         .chain(of_volumes)
-        .map(|name| if name.rfind(':') <= name.rfind('/') { format!("{name}:latest") } else { name })
+        .map(|name| ImageId::of(&if name.rfind(':') <= name.rfind('/') { format!("{name}:latest") } else { name }))
         .collect()
 }

@@ -62,6 +62,24 @@ impl Resources {
         }
     }
 
+    /// Whether all of it could be taken out of `offer`.
+    pub fn fits(&self, offer: &Self) -> bool {
+        let of = |name: &Arc<str>| offer.scalar.get(name).copied().unwrap_or(0);
+        (self.cpu == 0 || self.cpu <= offer.cpu)
+            && (self.memory == 0 || self.memory <= offer.memory)
+            && (self.ephemeral_storage == 0 || self.ephemeral_storage <= offer.ephemeral_storage)
+            && self.scalar.iter().all(|(name, n)| *n == 0 || *n <= of(name))
+    }
+
+    /// Whether any amount is smaller than before.
+    pub fn less_somewhere(&self, before: &Self) -> bool {
+        let of = |name: &Arc<str>| self.scalar.get(name).copied().unwrap_or(0);
+        self.cpu < before.cpu
+            || self.memory < before.memory
+            || self.ephemeral_storage < before.ephemeral_storage
+            || before.scalar.iter().any(|(name, n)| of(name) < *n)
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.cpu == 0 && self.memory == 0 && self.ephemeral_storage == 0 && self.scalar.values().all(|v| *v == 0)

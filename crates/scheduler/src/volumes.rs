@@ -1,14 +1,14 @@
 //! Claims, volumes and storage classes, as decisions need them.
 
 use crate::pod::{Labels, NodeTerm, selector};
-use std::sync::Arc;
 use ahash::AHashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use steersman_api::k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use steersman_api::k8s_openapi::api::storage::v1::StorageClass;
 use steersman_api::k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use steersman_apimachinery::Quantity;
 use steersman_apimachinery::selector::LabelSelector;
-use std::collections::BTreeMap;
 
 /// Set on a claim that has found its volume, or on a volume that has found its claim.
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -84,7 +84,8 @@ impl Claim {
     pub fn new(claim: &PersistentVolumeClaim) -> Self {
         let meta = &claim.metadata;
         let spec = claim.spec.clone().unwrap_or_default();
-        let old_class = meta.annotations.iter().flatten().find(|(k, _)| *k == "volume.beta.kubernetes.io/storage-class");
+        let old_class =
+            meta.annotations.iter().flatten().find(|(k, _)| *k == "volume.beta.kubernetes.io/storage-class");
         let done = meta.annotations.as_ref().is_some_and(|a| a.contains_key(BIND_COMPLETED));
         let volume = spec.volume_name.unwrap_or_default();
         Self {
@@ -147,9 +148,8 @@ impl Class {
     /// From the API.
     pub fn new(class: &StorageClass) -> Self {
         let terms = class.allowed_topologies.iter().flatten();
-        let pairs = terms.map(|t| {
-            t.match_label_expressions.iter().flatten().map(|e| (e.key.clone(), e.values.clone())).collect()
-        });
+        let pairs = terms
+            .map(|t| t.match_label_expressions.iter().flatten().map(|e| (e.key.clone(), e.values.clone())).collect());
         Self {
             waits: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
             provisions: class.provisioner != NO_PROVISIONER,
@@ -159,7 +159,9 @@ impl Class {
 
     /// Whether volumes can be provisioned for a node.
     fn allows(&self, labels: &Labels) -> bool {
-        let fits = |term: &Vec<(String, Vec<String>)>| term.iter().all(|(k, vs)| labels.get(k).is_some_and(|v| vs.contains(v)));
+        let fits = |term: &Vec<(String, Vec<String>)>| {
+            term.iter().all(|(k, vs)| labels.get(k).is_some_and(|v| vs.contains(v)))
+        };
         self.topologies.is_empty() || self.topologies.iter().any(fits)
     }
 }

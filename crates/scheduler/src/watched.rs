@@ -175,7 +175,7 @@ impl Digest for Budget {
         Self {
             namespace: from.namespace().to_owned(),
             selector: selector(from.spec.as_ref().and_then(|s| s.selector.as_ref())),
-            allowed: status.map_or(0, |s| s.disruptions_allowed),
+            allowed: status.and_then(|s| s.disruptions_allowed).unwrap_or(0),
             disrupted: status.iter().flat_map(|s| s.disrupted_pods.iter().flatten()).map(|(k, _)| k.clone()).collect(),
         }
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use steersman_scheduler::cycle::evaluate;
 use steersman_scheduler::node::NodeInfo;
+use steersman_scheduler::plugins::TABLE;
 use steersman_scheduler::pod::PodInfo;
 use steersman_scheduler::snapshot::{Selectors, Snapshot};
 
@@ -58,7 +59,11 @@ fn differences(cluster: &Snapshot, pod: &Value, want: &Value) -> Vec<String> {
         match (feasible.get(name), wanted.get(name)) {
             (Some(r), Some(w)) => {
                 for (plugin, points) in w.as_object().expect("points") {
-                    let mine = if plugin == "total" { r.total } else { r.scores.get(plugin.as_str()).copied().unwrap_or(0) };
+                    let mine = if plugin == "total" {
+                        r.total
+                    } else {
+                        TABLE.iter().position(|p| p.name == plugin).map_or(0, |at| r.scores[at])
+                    };
                     if Some(mine) != points.as_i64() {
                         out.push(format!("{name}: {plugin}: got {mine}, want {points}"));
                     }
@@ -70,7 +75,7 @@ fn differences(cluster: &Snapshot, pod: &Value, want: &Value) -> Vec<String> {
     let refused: BTreeMap<&str, Vec<&str>> = got
         .refused
         .iter()
-        .map(|(i, (plugin, r))| (node(*i), std::iter::once(*plugin).chain(r.reasons.iter().map(String::as_str)).collect()))
+        .map(|(i, plugin, r)| (node(*i), std::iter::once(*plugin).chain(r.reasons.iter().map(|s| &**s)).collect()))
         .collect();
     let recorded: BTreeMap<&str, Vec<&str>> = want["reasons"]
         .as_object()
@@ -108,5 +113,10 @@ fn decisions_are_upstreams() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {total} decisions differ, among them:\n{}", wrong.len(), wrong[..wrong.len().min(10)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {total} decisions differ, among them:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(10)].join("\n")
+    );
 }

@@ -215,11 +215,11 @@ impl Feed {
             revision = revision.max(kv.mod_revision().unsigned_abs());
             let Ok(key) = kv.key_str() else { continue };
             let Some(cache) = self.shared.cache_of(key) else { continue };
-            if current.as_ref().is_none_or(|c| !Arc::ptr_eq(c, &cache)) {
-                if let Some(before) = current.replace(cache.clone()) {
-                    before.apply(&run);
-                    run.clear();
-                }
+            if current.as_ref().is_none_or(|c| !Arc::ptr_eq(c, &cache))
+                && let Some(before) = current.replace(cache.clone())
+            {
+                before.apply(&run);
+                run.clear();
             }
             let key = &key[cache.prefix().len()..];
             let at = kv.mod_revision().unsigned_abs();

@@ -48,7 +48,7 @@ async fn start(etcd: &Etcd) -> (Arc<Storage>, Arc<Cache>, Arc<Cache>) {
     let (storage, caches) =
         Storage::start(&config, vec![spec("/registry/things/"), spec("/registry/others/")]).await.expect("started");
     assert!(storage.wait_loaded(Duration::from_secs(10)).await);
-    let [things, others] = caches.try_into().ok().expect("two");
+    let [things, others] = caches.try_into().unwrap_or_else(|_| panic!("two"));
     (storage, things, others)
 }
 
@@ -153,7 +153,7 @@ async fn watchers_see_what_concerns_them() {
     storage.catch_up(Duration::from_secs(3)).await.expect("etcd");
     let color = || Some(Arc::new(Color("red")) as Arc<dyn Select>);
     let watch = |scope: Scope, filter, index: Option<&str>| {
-        things.watch(&scope, Some(start), false, filter, index).ok().expect("resumable").0
+        things.watch(&scope, Some(start), false, filter, index).unwrap_or_else(|_| panic!("resumable")).0
     };
     let mut all = watch(Scope::All, None, None);
     let mut ns = watch(Scope::Namespace("b".into()), None, None);
@@ -180,7 +180,7 @@ async fn watchers_see_what_concerns_them() {
     // A watcher that joins an existing channel late, and one that begins a new one, both get the past.
     assert_eq!(events(&mut watch(Scope::Namespace("b".into()), None, None), soon).await, ["+b/1", "-b/1"]);
     assert_eq!(events(&mut watch(Scope::Key("b/1".into()), None, None), soon).await, ["+b/1", "-b/1"]);
-    let (mut late, initial) = things.watch(&Scope::All, None, true, color(), None).ok().expect("now");
+    let (mut late, initial) = things.watch(&Scope::All, None, true, color(), None).unwrap_or_else(|_| panic!("now"));
     assert_eq!(keys(initial), ["a/1"]);
     storage.delete(&things, "a/1", r).await.expect("etcd");
     assert_eq!(events(&mut late, Duration::from_secs(3)).await, ["-a/1"]);
@@ -193,7 +193,7 @@ async fn etcd_may_go_and_come_back() {
     let (storage, things, _) = start(&etcd).await;
     let first = put(&storage, &things, "a", object("a", "", ""), 0).await;
     storage.catch_up(Duration::from_secs(3)).await.expect("etcd");
-    let mut watcher = things.watch(&Scope::All, Some(first), false, None, None).ok().expect("now").0;
+    let mut watcher = things.watch(&Scope::All, Some(first), false, None, None).unwrap_or_else(|_| panic!("now")).0;
     etcd.kill();
     assert!(storage.healthy().await.is_err());
     assert!(things.get("a").is_some(), "what is cached stays readable");
@@ -252,8 +252,7 @@ async fn thousands_of_watchers_of_one_node_each_cost_nothing_for_others() {
         .map(|n| {
             things
                 .watch(&Scope::All, None, false, Some(Arc::new(Node(n)) as Arc<dyn Select>), Some(n))
-                .ok()
-                .expect("now")
+                .unwrap_or_else(|_| panic!("now"))
                 .0
         })
         .collect();

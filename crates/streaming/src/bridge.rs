@@ -13,7 +13,7 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use crate::{
     Channel, Streams,
     spdy::{Session, StreamReader, StreamWriter},
-    websocket::{Incoming, Protocol, decode, encode},
+    websocket::{Incoming, Protocol, decode, encode, goodbye},
 };
 
 type Sender<S> = Arc<Mutex<SplitSink<WebSocketStream<S>, Message>>>;
@@ -81,7 +81,8 @@ where
         Ok(())
     };
     let outcome = tokio::select! { done = out => done, gone = input => gone };
-    let _ = sink.lock().await.close().await;
+    // The client may be gone already.
+    let _ = sink.lock().await.send(goodbye()).await;
     session.close().await;
     drop(unused);
     outcome
@@ -191,7 +192,8 @@ where
         Ok(())
     };
     let outcome = tokio::select! { done = out => done, gone = input => gone };
-    let _ = sink.lock().await.close().await;
+    // The client may be gone already.
+    let _ = sink.lock().await.send(goodbye()).await;
     session.close().await;
     outcome
 }

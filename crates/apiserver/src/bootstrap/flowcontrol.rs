@@ -49,7 +49,14 @@ const SCHEMAS: &[(&str, &str, u32, &str, Who, What)] = &[
     ),
     ("system-node-high", "node-high", 400, "ByUser", Who::Groups(&["system:nodes"]), What::Nodes),
     ("system-nodes", "system", 500, "ByUser", Who::Groups(&["system:nodes"]), What::All),
-    ("kube-controller-manager", "workload-high", 800, "ByNamespace", Who::Users(&["system:kube-controller-manager"]), What::All),
+    (
+        "kube-controller-manager",
+        "workload-high",
+        800,
+        "ByNamespace",
+        Who::Users(&["system:kube-controller-manager"]),
+        What::All,
+    ),
     ("kube-scheduler", "workload-high", 800, "ByNamespace", Who::Users(&["system:kube-scheduler"]), What::All),
     ("kube-system-service-accounts", "workload-high", 900, "ByNamespace", Who::SystemAccounts(&[]), What::All),
     ("service-accounts", "workload-low", 9000, "ByUser", Who::Groups(&["system:serviceaccounts"]), What::All),
@@ -59,14 +66,16 @@ const SCHEMAS: &[(&str, &str, u32, &str, Who, What)] = &[
 
 /// All of them.
 pub fn objects() -> Vec<Placed> {
-    let exempt = level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}));
+    let exempt =
+        level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}));
     let limited = LEVELS.iter().map(|(name, shares, lendable, queues, hand)| {
         let response = if *queues == 0 {
             json!({"type": "Reject"})
         } else {
             json!({"type": "Queue", "queuing": {"queues": queues, "handSize": hand, "queueLengthLimit": 50}})
         };
-        let limited = json!({"nominalConcurrencyShares": shares, "lendablePercent": lendable, "limitResponse": response});
+        let limited =
+            json!({"nominalConcurrencyShares": shares, "lendablePercent": lendable, "limitResponse": response});
         level(name, json!({"type": "Limited", "limited": limited}))
     });
     std::iter::once(exempt).chain(limited).chain(SCHEMAS.iter().map(schema)).collect()
@@ -105,7 +114,8 @@ fn subjects(who: &Who) -> Vec<Value> {
         Who::Groups(names) => names.iter().map(|n| json!({"kind": "Group", "group": {"name": n}})).collect(),
         Who::Users(names) => names.iter().map(user).collect(),
         Who::SystemAccounts(users) => {
-            let accounts = json!({"kind": "ServiceAccount", "serviceAccount": {"name": "*", "namespace": "kube-system"}});
+            let accounts =
+                json!({"kind": "ServiceAccount", "serviceAccount": {"name": "*", "namespace": "kube-system"}});
             users.iter().map(user).chain([accounts]).collect()
         }
     }
@@ -124,7 +134,9 @@ fn requests(what: &What) -> Value {
             "resourceRules": [resource(&["*"], &["*"], &["*"], true)],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
         }),
-        What::Probes => json!({"nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]}),
+        What::Probes => {
+            json!({"nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]})
+        }
         What::Leases => {
             json!({"resourceRules": [resource(&["get", "create", "update"], &["coordination.k8s.io"], &["leases"], false)]})
         }
@@ -142,7 +154,9 @@ mod tests {
     #[test]
     fn eleven_schemas_lead_to_eight_levels() {
         let all = objects();
-        let names = |r: &str| all.iter().filter(|o| o.1 == r).map(|o| o.2["metadata"]["name"].as_str().unwrap_or("")).collect::<Vec<_>>();
+        let names = |r: &str| {
+            all.iter().filter(|o| o.1 == r).map(|o| o.2["metadata"]["name"].as_str().unwrap_or("")).collect::<Vec<_>>()
+        };
         let (levels, schemas) = (names("prioritylevelconfigurations"), names("flowschemas"));
         assert_eq!((levels.len(), schemas.len()), (8, 11));
         for (_, _, o) in all.iter().filter(|o| o.1 == "flowschemas") {

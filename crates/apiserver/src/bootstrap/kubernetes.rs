@@ -48,7 +48,15 @@ pub async fn reconcile(api: &Api, ctx: &Context) -> Result<(), Status> {
     }
     let alive = identity::alive(cluster, &api.config.advertise.to_string(), ALIVE);
     write(cluster, ctx, "", "endpoints", endpoints(&alive, port), &["subsets"]).await?;
-    write(cluster, ctx, "discovery.k8s.io", "endpointslices", slice(&alive, port), &["addressType", "endpoints", "ports"]).await
+    write(
+        cluster,
+        ctx,
+        "discovery.k8s.io",
+        "endpointslices",
+        slice(&alive, port),
+        &["addressType", "endpoints", "ports"],
+    )
+    .await
 }
 
 async fn leave(api: &Api, ctx: &Context) -> Result<(), Status> {
@@ -57,7 +65,15 @@ async fn leave(api: &Api, ctx: &Context) -> Result<(), Status> {
     let mut alive = identity::alive(cluster, &own, ALIVE);
     alive.retain(|a| *a != own);
     write(cluster, ctx, "", "endpoints", endpoints(&alive, port), &["subsets"]).await?;
-    write(cluster, ctx, "discovery.k8s.io", "endpointslices", slice(&alive, port), &["addressType", "endpoints", "ports"]).await
+    write(
+        cluster,
+        ctx,
+        "discovery.k8s.io",
+        "endpointslices",
+        slice(&alive, port),
+        &["addressType", "endpoints", "ports"],
+    )
+    .await
 }
 
 fn ignore<T>(r: Result<T, Status>, reason: Reason) -> Result<(), Status> {
@@ -68,7 +84,14 @@ fn ignore<T>(r: Result<T, Status>, reason: Reason) -> Result<(), Status> {
 }
 
 /// Creates the object, or makes the fields what they should be where they differ.
-async fn write(cluster: &dyn Cluster, ctx: &Context, group: &str, resource: &str, wanted: Value, fields: &[&str]) -> Result<(), Status> {
+async fn write(
+    cluster: &dyn Cluster,
+    ctx: &Context,
+    group: &str,
+    resource: &str,
+    wanted: Value,
+    fields: &[&str],
+) -> Result<(), Status> {
     let same = |o: &Value| fields.iter().all(|f| o.get(*f) == wanted.get(*f));
     match cluster.get(group, resource, "default", "kubernetes") {
         Some(stored) if same(&stored) => return Ok(()),
@@ -91,7 +114,8 @@ async fn write(cluster: &dyn Cluster, ctx: &Context, group: &str, resource: &str
 }
 
 fn service(api: &Api) -> Value {
-    let mut port = json!({"name": "https", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": api.config.bind.port()});
+    let mut port =
+        json!({"name": "https", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": api.config.bind.port()});
     let node_port = api.config.kubernetes_node_port;
     if node_port > 0 {
         port["nodePort"] = node_port.into();

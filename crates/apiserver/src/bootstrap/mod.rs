@@ -63,7 +63,9 @@ impl Hooks {
     /// Registers a check for each.
     pub fn register(health: &Health) -> Self {
         let everywhere = [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz];
-        let named = |name: &str| if name == "autoregister-completion" { name.to_owned() } else { format!("poststarthook/{name}") };
+        let named = |name: &str| {
+            if name == "autoregister-completion" { name.to_owned() } else { format!("poststarthook/{name}") }
+        };
         Self(HOOKS.iter().map(|name| (*name, health.gate(&named(name), &everywhere))).collect())
     }
     fn done(&self, names: &[&str]) {
@@ -155,7 +157,9 @@ fn creations(placed: Vec<Placed>) -> Vec<Bootstrap> {
 
 fn policy() -> Vec<Bootstrap> {
     let wanted = steersman_auth::policy::objects().into_iter();
-    wanted.map(|w| Bootstrap { group: "rbac.authorization.k8s.io", resource: w.resource, object: w.object, rbac: true }).collect()
+    wanted
+        .map(|w| Bootstrap { group: "rbac.authorization.k8s.io", resource: w.resource, object: w.object, rbac: true })
+        .collect()
 }
 
 impl Bootstrap {

@@ -11,7 +11,8 @@ use steersman_registry::{Cluster, Context};
 
 /// The namespaces.
 pub fn namespaces() -> Vec<Placed> {
-    let named = |n: &&str| ("", "namespaces", json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": n}}));
+    let named =
+        |n: &&str| ("", "namespaces", json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": n}}));
     ["kube-system", "kube-public", "kube-node-lease", "default"].iter().map(named).collect()
 }
 
@@ -42,7 +43,11 @@ pub fn priority_classes() -> Vec<Placed> {
         ("scheduling.k8s.io", "priorityclasses", object)
     };
     vec![
-        class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        class(
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
         class(
             "system-cluster-critical",
             2_000_000_000,
@@ -96,7 +101,9 @@ pub async fn set_status(api: &Api, ctx: &Context, (group, resource): (&str, &str
         }
         Ok(())
     };
-    if let Err(e) = Cluster::update(&*api.registry, ctx, (group, resource, "status"), ("", name), false, &mut change).await {
+    if let Err(e) =
+        Cluster::update(&*api.registry, ctx, (group, resource, "status"), ("", name), false, &mut change).await
+    {
         tracing::warn!(resource, name, error = %e, "status not written");
     }
 }

@@ -2,7 +2,7 @@
 //! (rule: apimachinery `pkg/util/proxy/upgradeaware.go`).
 
 use crate::api::Incomings;
-use crate::body::{BoxError, Body};
+use crate::body::{Body, BoxError};
 use crate::respond::Reply;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
@@ -67,7 +67,10 @@ pub async fn dial(target: &Target) -> Result<Box<dyn Io>, Status> {
     let Some(tls) = &target.tls else { return Ok(Box::new(tcp)) };
     let name = ServerName::try_from(target.host.clone()).map_err(|e| failed(&e))?;
     let stream = TlsConnector::from(tls.clone()).connect(name, tcp);
-    let stream = tokio::time::timeout(DIAL, stream).await.map_err(|_| failed(&"TLS handshake timeout"))?.map_err(|e| failed(&e))?;
+    let stream = tokio::time::timeout(DIAL, stream)
+        .await
+        .map_err(|_| failed(&"TLS handshake timeout"))?
+        .map_err(|e| failed(&e))?;
     Ok(Box::new(stream))
 }
 
@@ -109,14 +112,23 @@ pub async fn forward(request: &mut Incomings, target: &Target, method: Method) -
 
 /// The protocol that a request asks to switch to.
 pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get_all(CONNECTION).iter().any(|v| v.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("upgrade")));
+    let asked = headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|v| v.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("upgrade")));
     if asked { headers.get(UPGRADE).cloned() } else { None }
 }
 
-fn outgoing(request: &mut Incomings, target: &Target, method: Method, upgrade: Option<&HeaderValue>) -> Result<Request<Out>, Status> {
+fn outgoing(
+    request: &mut Incomings,
+    target: &Target,
+    method: Method,
+    upgrade: Option<&HeaderValue>,
+) -> Result<Request<Out>, Status> {
     let mut headers = request.parts.headers.clone();
     drop_own(&mut headers);
-    let impersonation: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
+    let impersonation: Vec<HeaderName> =
+        headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
     for name in impersonation {
         headers.remove(name);
     }
@@ -131,10 +143,16 @@ fn outgoing(request: &mut Incomings, target: &Target, method: Method, upgrade: O
         headers.append("x-forwarded-for", from);
     }
     let body: Out = match request.body.take() {
-        Some(body) if upgrade.is_none() && !http_body::Body::is_end_stream(&body) => body.map_err(Into::into).boxed_unsync(),
+        Some(body) if upgrade.is_none() && !http_body::Body::is_end_stream(&body) => {
+            body.map_err(Into::into).boxed_unsync()
+        }
         _ => Empty::new().map_err(|e| match e {}).boxed_unsync(),
     };
-    let mut out = Request::builder().method(method).uri(&target.path).body(body).map_err(|e| Status::bad_request(e.to_string()))?;
+    let mut out = Request::builder()
+        .method(method)
+        .uri(&target.path)
+        .body(body)
+        .map_err(|e| Status::bad_request(e.to_string()))?;
     *out.headers_mut() = headers;
     Ok(out)
 }

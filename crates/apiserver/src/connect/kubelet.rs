@@ -44,9 +44,10 @@ impl Kubelets {
             None => versions()?.dangerous().with_custom_certificate_verifier(any.clone()),
         };
         let tls = match &config.client {
-            Some((cert, key)) => {
-                builder.with_client_auth_cert(steersman_pki::files::certificates(cert)?, steersman_pki::files::private_key(key)?)?
-            }
+            Some((cert, key)) => builder.with_client_auth_cert(
+                steersman_pki::files::certificates(cert)?,
+                steersman_pki::files::private_key(key)?,
+            )?,
             None => builder.with_no_client_auth(),
         };
         let plain_tls = versions()?.dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
@@ -61,15 +62,25 @@ impl Kubelets {
     /// Where the kubelet of a node listens (rule: `pkg/kubelet/client` and `util/node.GetPreferredNodeAddress`).
     pub fn address(&self, node: &Value) -> Result<Address, Status> {
         let addresses = object::list(node, &["status", "addresses"]);
-        let of_type = |t: &str| addresses.iter().find(|a| object::str(a, &["type"]) == t).map(|a| object::str(a, &["address"]));
+        let of_type =
+            |t: &str| addresses.iter().find(|a| object::str(a, &["type"]) == t).map(|a| object::str(a, &["address"]));
         let host = self.config.address_types.iter().find_map(|t| {
             let address = of_type(t).filter(|a| !a.is_empty());
             // Nodes that say nothing of a host name are told by their label.
-            address.or_else(|| if t == "Hostname" { object::label(node, "kubernetes.io/hostname").filter(|_| addresses.is_empty()) } else { None })
+            address.or_else(|| {
+                if t == "Hostname" {
+                    object::label(node, "kubernetes.io/hostname").filter(|_| addresses.is_empty())
+                } else {
+                    None
+                }
+            })
         });
         let Some(host) = host else {
             let known: Vec<&str> = addresses.iter().map(|a| object::str(a, &["type"])).collect();
-            return Err(Status::internal(format!("no preferred addresses found; known addresses: [{}]", known.join(" "))));
+            return Err(Status::internal(format!(
+                "no preferred addresses found; known addresses: [{}]",
+                known.join(" ")
+            )));
         };
         let port = object::int(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
         let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0).unwrap_or(self.config.port);
@@ -92,10 +103,20 @@ impl ServerCertVerifier for AnyServer {
     ) -> Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
     }
-    fn verify_tls12_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         rustls::crypto::verify_tls12_signature(m, c, d, &self.0.signature_verification_algorithms)
     }
-    fn verify_tls13_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         rustls::crypto::verify_tls13_signature(m, c, d, &self.0.signature_verification_algorithms)
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

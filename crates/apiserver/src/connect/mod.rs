@@ -17,7 +17,13 @@ use steersman_apimachinery::Status;
 use steersman_registry::{Context, Store, Subresource};
 
 /// Serves a connecting subresource.
-pub async fn serve(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store: &Store, sub: &Subresource) -> Result<Reply, Status> {
+pub async fn serve(
+    api: &Arc<Api>,
+    request: &mut Incomings,
+    ctx: &Context,
+    store: &Store,
+    sub: &Subresource,
+) -> Result<Reply, Status> {
     match (store.info().resource, sub.name) {
         ("pods", "log") => pods::log(api, request, ctx, store).await,
         ("pods", "exec" | "attach" | "portforward") => pods::stream(api, request, ctx, store, sub.name).await,

@@ -17,7 +17,8 @@ use steersman_apimachinery::{ErrorList, Path, Status, object};
 use steersman_registry::{Cluster, Context, Store};
 
 /// Options of logs that are passed on as they are.
-const LOG_OPTIONS: &[&str] = &["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"];
+const LOG_OPTIONS: &[&str] =
+    &["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"];
 
 /// GET of `log`.
 pub async fn log(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store: &Store) -> Result<Reply, Status> {
@@ -51,7 +52,13 @@ pub async fn log(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store: 
 }
 
 /// `exec`, `attach`, `portforward`.
-pub async fn stream(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store: &Store, sub: &str) -> Result<Reply, Status> {
+pub async fn stream(
+    api: &Arc<Api>,
+    request: &mut Incomings,
+    ctx: &Context,
+    store: &Store,
+    sub: &str,
+) -> Result<Reply, Status> {
     let upgrade = forward::upgrade_of(request.headers());
     // A WebSocket comes as GET; it may do no more than a POST may (rule: AuthorizePodWebsocketUpgradeCreatePermission).
     if request.info.verb == "get" && upgrade.as_ref().is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket")) {
@@ -108,7 +115,11 @@ fn to_kubelet(api: &Api, pod: &Value, path: &str, query: Vec<String>) -> Result<
 async fn refusal(reply: Reply) -> Status {
     use http_body_util::{BodyExt, Limited};
     let code = reply.status().as_u16();
-    let body = Limited::new(reply.into_body(), 64 << 10).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = Limited::new(reply.into_body(), 64 << 10)
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     if let Ok(status) = serde_json::from_slice::<Status>(&body)
         && status.status == "Failure"
     {
@@ -117,7 +128,11 @@ async fn refusal(reply: Reply) -> Status {
     let text = String::from_utf8_lossy(&body).trim().to_owned();
     match code {
         400 => Status::bad_request(text),
-        404 => Status::failure(404, steersman_apimachinery::status::Reason::NotFound, format!("the server could not find the requested resource: {text}")),
+        404 => Status::failure(
+            404,
+            steersman_apimachinery::status::Reason::NotFound,
+            format!("the server could not find the requested resource: {text}"),
+        ),
         _ => Status::internal(text),
     }
 }
@@ -125,7 +140,8 @@ async fn refusal(reply: Reply) -> Status {
 /// The container that a request means (rule: `pkg/registry/core/pod/strategy.go` validateContainer).
 fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     let names = |list: &'static str| object::list(pod, &["spec", list]).iter().map(|c| object::str(c, &["name"]));
-    let all: Vec<&str> = names("initContainers").chain(names("containers")).chain(names("ephemeralContainers")).collect();
+    let all: Vec<&str> =
+        names("initContainers").chain(names("containers")).chain(names("ephemeralContainers")).collect();
     let name = object::name(pod);
     if !asked.is_empty() {
         return if all.contains(&asked) {
@@ -138,7 +154,10 @@ fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     match (regular.next(), regular.next()) {
         (Some(only), None) => Ok(only.to_owned()),
         (None, _) => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
-        _ => Err(Status::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" ")))),
+        _ => Err(Status::bad_request(format!(
+            "a container name must be specified for pod {name}, choose one of: [{}]",
+            all.join(" ")
+        ))),
     }
 }
 
@@ -180,8 +199,13 @@ mod tests {
 
     #[test]
     fn log_options_are_checked() {
-        let check = |q: &str, want: &str| assert_eq!(check_log_options(&Query::parse(q), "p").expect_err("refused").message, want);
-        check("tailLines=-1", "PodLogOptions \"p\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0");
+        let check = |q: &str, want: &str| {
+            assert_eq!(check_log_options(&Query::parse(q), "p").expect_err("refused").message, want)
+        };
+        check(
+            "tailLines=-1",
+            "PodLogOptions \"p\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0",
+        );
         check("limitBytes=x", "strconv.ParseInt: parsing \"x\": invalid syntax");
         assert!(check_log_options(&Query::parse("tailLines=0&follow=true"), "p").is_ok());
     }

@@ -12,7 +12,13 @@ use steersman_apimachinery::{Status, object};
 use steersman_registry::{Cluster, Context, Store};
 
 /// Passes the request on to what its path names.
-pub async fn serve(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store: &Store, resource: &str) -> Result<Reply, Status> {
+pub async fn serve(
+    api: &Arc<Api>,
+    request: &mut Incomings,
+    ctx: &Context,
+    store: &Store,
+    resource: &str,
+) -> Result<Reply, Status> {
     let rest = rest_of_path(request.parts.uri.path());
     if rest.is_empty() && forward::upgrade_of(request.headers()).is_none() {
         // Relative links of the page behind need the slash.
@@ -26,7 +32,8 @@ pub async fn serve(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store
     let path = if rest.is_empty() { "/".to_owned() } else { rest };
     let path = request.parts.uri.query().map_or(path.clone(), |q| format!("{path}?{q}"));
     let id = request.info.name.clone();
-    let (scheme, name, port) = split(&id).ok_or_else(|| Status::bad_request(format!("invalid {} request {id:?}", resource.trim_end_matches('s'))))?;
+    let (scheme, name, port) = split(&id)
+        .ok_or_else(|| Status::bad_request(format!("invalid {} request {id:?}", resource.trim_end_matches('s'))))?;
     let (host, port, kubelet) = match resource {
         "pods" => of_pod(&get(ctx, store, &request.info.namespace, name).await?, port)?,
         "services" => of_service(api, ctx, store, &request.info.namespace, (&id, name, port), scheme).await?,
@@ -114,13 +121,14 @@ async fn of_service(
     let none = || Status::unavailable(format!("no endpoints available for service {id:?}"));
     let mut wanted = port.to_owned();
     if let Some(n) = number(port) {
-        let declared = object::list(&service, &["spec", "ports"]).iter().find(|p| object::int(p, &["port"]) == Some(n.into()));
-        let declared = declared.ok_or_else(|| Status::unavailable(format!("no service port {n} found for service {name:?}")))?;
+        let declared =
+            object::list(&service, &["spec", "ports"]).iter().find(|p| object::int(p, &["port"]) == Some(n.into()));
+        let declared =
+            declared.ok_or_else(|| Status::unavailable(format!("no service port {n} found for service {name:?}")))?;
         wanted = object::str(declared, &["name"]).to_owned();
     }
-    let endpoints = Cluster::get(&*api.registry, "", "endpoints", namespace, name).ok_or_else(|| {
-        Status::not_found(&steersman_apimachinery::GroupResource::from_static("", "endpoints"), name)
-    })?;
+    let endpoints = Cluster::get(&*api.registry, "", "endpoints", namespace, name)
+        .ok_or_else(|| Status::not_found(&steersman_apimachinery::GroupResource::from_static("", "endpoints"), name))?;
     let subsets = object::list(&endpoints, &["subsets"]);
     let start = if subsets.is_empty() { return Err(none()) } else { rand::random_range(0..subsets.len()) };
     for subset in subsets.iter().cycle().skip(start).take(subsets.len()) {
@@ -140,7 +148,8 @@ fn of_node(api: &Api, node: &Value, port: &str) -> Result<(String, u16, bool), S
     if port.is_empty() || number(port) == Some(kubelet.port) {
         return Ok((kubelet.host, kubelet.port, true));
     }
-    let port = number(port).ok_or_else(|| Status::bad_request(format!("invalid node request {:?}", object::name(node))))?;
+    let port =
+        number(port).ok_or_else(|| Status::bad_request(format!("invalid node request {:?}", object::name(node))))?;
     Ok((kubelet.host, port, false))
 }
 

@@ -51,10 +51,8 @@ async fn sync(client: &Client, requests: &Store<CertificateSigningRequest>, key:
     let own = csr.spec.username.as_deref() == Some(&parsed.common_name);
     let mut attempts = vec![("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.")];
     if own {
-        attempts.insert(0, (
-            "selfnodeclient",
-            "Auto approving self kubelet client certificate after SubjectAccessReview.",
-        ));
+        attempts
+            .insert(0, ("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."));
     }
     for (subresource, message) in attempts {
         if may_create(client, &csr.spec, subresource).await? {

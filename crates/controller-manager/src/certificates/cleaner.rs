@@ -25,9 +25,11 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         }
     });
     let controller = Arc::new((context.client.clone(), requests.store().clone()));
-    Ok(Some(context.work("csrcleaner", queue, 1, controller, |shared, key| async move {
-        sync(&shared.0, &shared.1, &key).await
-    })))
+    Ok(Some(
+        context.work("csrcleaner", queue, 1, controller, |shared, key| async move {
+            sync(&shared.0, &shared.1, &key).await
+        }),
+    ))
 }
 
 /// When a request may go, in seconds since the epoch: an hour after it was approved, denied or failed, a day after it

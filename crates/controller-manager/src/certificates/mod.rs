@@ -6,7 +6,9 @@ pub mod approving;
 pub mod cleaner;
 pub mod signing;
 
-use steersman_api::k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use steersman_api::k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition,
+};
 
 fn condition<'a>(
     request: &'a CertificateSigningRequest,

@@ -33,8 +33,8 @@ pub struct Parsed {
 
 /// Parses a PEM request.
 pub fn parse(pem: &[u8]) -> Result<Parsed, String> {
-    let (_, pem) = x509_parser::pem::parse_x509_pem(pem)
-        .map_err(|_| "PEM block type must be CERTIFICATE REQUEST".to_owned())?;
+    let (_, pem) =
+        x509_parser::pem::parse_x509_pem(pem).map_err(|_| "PEM block type must be CERTIFICATE REQUEST".to_owned())?;
     let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
     let subject = &request.certification_request_info.subject;
     let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().unwrap_or("").to_owned();

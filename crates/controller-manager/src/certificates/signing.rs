@@ -55,9 +55,15 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         authorities,
         longest: context.flags.duration("cluster-signing-duration"),
     });
-    Ok(Some(context.work("csrsigning", queue, WORKERS, controller, |controller, key| async move {
-        controller.sync(&key).await
-    })))
+    Ok(Some(
+        context.work(
+            "csrsigning",
+            queue,
+            WORKERS,
+            controller,
+            |controller, key| async move { controller.sync(&key).await },
+        ),
+    ))
 }
 
 /// The authority of each signer: its own flags, else the common ones.
@@ -73,7 +79,9 @@ fn authorities(flags: &Flags) -> anyhow::Result<BTreeMap<&'static str, Files>> {
     let any_own = SIGNERS.iter().any(|(_, prefix)| flags.path(&format!("{prefix}-cert-file")).is_some());
     let common = pair("cluster-signing")?;
     if any_own && common.is_some() {
-        anyhow::bail!("cannot specify --cluster-signing-cert-file/--cluster-signing-key-file and other --cluster-signing-*-file flags at the same time");
+        anyhow::bail!(
+            "cannot specify --cluster-signing-cert-file/--cluster-signing-key-file and other --cluster-signing-*-file flags at the same time"
+        );
     }
     let mut found = BTreeMap::new();
     for (signer, prefix) in SIGNERS {

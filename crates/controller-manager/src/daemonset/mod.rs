@@ -10,16 +10,13 @@ use std::{
 };
 
 use ahash::{HashMap, HashSet};
-use futures::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use steersman_api::k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
     core::v1::{Node, Pod},
 };
-use steersman_client::{
-    Action, Client, Event, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels, run_workers,
-};
+use steersman_client::{Action, Client, Event, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels};
 
 use crate::{
     context::{Context, Run, controller_index, index, namespace_index, orphans},
@@ -84,16 +81,15 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         expectations,
         failures: Mutex::default(),
     });
-    let (shutdown, workers) = (context.shutdown.clone(), context.workers("concurrent-daemonset-syncs"));
+    let workers = context.workers("concurrent-daemonset-syncs");
     Ok(Some(
-        async move {
-            run_workers("daemonset", &queue, workers, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
+        context.work(
+            "daemonset",
+            queue,
+            workers,
+            controller,
+            |controller, key| async move { controller.sync(&key).await },
+        ),
     ))
 }
 
@@ -214,9 +210,7 @@ impl Controller {
 
         let status = plan::status(&set, &nodes, &map, &hash, history.collisions, now);
         if set.status.as_ref() != Some(&status) {
-            let mut changed = (*set).clone();
-            changed.status = Some(status);
-            self.client.update_status(&changed).await?;
+            dependants::write_status(&self.client, &*set, |set| set.status = Some(status.clone())).await?;
         }
         result?;
         let min_ready = spec.min_ready_seconds.unwrap_or(0);

@@ -164,8 +164,10 @@ mod tests {
     use super::*;
 
     fn set(template: Value) -> DaemonSet {
-        serde_json::from_value(json!({"metadata": {"name": "ds"}, "spec": {"selector": {}, "template": {"spec": template}}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "ds"}, "spec": {"selector": {}, "template": {"spec": template}}}),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -186,9 +188,24 @@ mod tests {
         check(json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), json!([]), false, false);
         check(json!({"containers": []}), json!([{"key": "x", "effect": "NoSchedule"}]), false, true);
         check(json!({"containers": []}), json!([{"key": "x", "effect": "NoExecute"}]), false, false);
-        check(json!({"containers": []}), json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]), true, true);
-        check(required(json!({"matchExpressions": [{"key": "size", "operator": "Gt", "values": ["6"]}]})), json!([]), true, true);
-        check(required(json!({"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["n1"]}]})), json!([]), false, false);
+        check(
+            json!({"containers": []}),
+            json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]),
+            true,
+            true,
+        );
+        check(
+            required(json!({"matchExpressions": [{"key": "size", "operator": "Gt", "values": ["6"]}]})),
+            json!([]),
+            true,
+            true,
+        );
+        check(
+            required(json!({"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["n1"]}]})),
+            json!([]),
+            false,
+            false,
+        );
         check(required(json!({})), json!([]), false, false);
     }
 

@@ -54,8 +54,11 @@ pub fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
 /// Surge and unavailability as numbers; both zero would never move, so one pod may then be unavailable
 /// (rule: `ResolveFenceposts`).
 fn fenceposts(deployment: &Deployment) -> (i32, i32) {
-    let rolling =
-        deployment.spec.as_ref().and_then(|s| s.strategy.as_ref()).and_then(|strategy| strategy.rolling_update.as_ref());
+    let rolling = deployment
+        .spec
+        .as_ref()
+        .and_then(|s| s.strategy.as_ref())
+        .and_then(|strategy| strategy.rolling_update.as_ref());
     let total = replicas(deployment);
     let surge = scaled(rolling.and_then(|r| r.max_surge.as_ref()), total, true);
     let unavailable = scaled(rolling.and_then(|r| r.max_unavailable.as_ref()), total, false);

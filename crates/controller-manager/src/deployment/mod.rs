@@ -10,13 +10,12 @@ pub use arithmetic::scaled;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use steersman_api::k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::Pod,
 };
 use steersman_client::{
-    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels, run_workers,
+    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels,
 };
 
 use crate::{
@@ -58,17 +57,15 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         sets: sets.store().clone(),
         pods: pods.store().clone(),
     });
-    let shutdown = context.shutdown.clone();
     let workers = context.workers("concurrent-deployment-syncs");
     Ok(Some(
-        async move {
-            run_workers("deployment", &queue, workers, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
+        context.work(
+            "deployment",
+            queue,
+            workers,
+            controller,
+            |controller, key| async move { controller.sync(&key).await },
+        ),
     ))
 }
 

@@ -230,9 +230,11 @@ mod tests {
 
     #[test]
     fn a_rollback_is_a_new_revision_of_an_old_set() {
-        let deployment: Deployment = serde_json::from_value(json!({"metadata": {"annotations": {"team": "x"}}})).unwrap();
+        let deployment: Deployment =
+            serde_json::from_value(json!({"metadata": {"annotations": {"team": "x"}}})).unwrap();
         let mut set: ReplicaSet =
-            serde_json::from_value(json!({"metadata": {"annotations": {REVISION: "1", REVISION_HISTORY: "0"}}})).unwrap();
+            serde_json::from_value(json!({"metadata": {"annotations": {REVISION: "1", REVISION_HISTORY: "0"}}}))
+                .unwrap();
         assert!(annotate(&deployment, &mut set, 4, true));
         let expect = [(REVISION, "4"), (REVISION_HISTORY, "0,1"), ("team", "x")];
         assert_eq!(*set.annotations(), expect.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
@@ -241,9 +243,7 @@ mod tests {
 
     #[test]
     fn finds_the_set_of_the_template() {
-        let template = |image: &str| {
-            json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
-        };
+        let template = |image: &str| json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": image}]}});
         let deployment: Deployment =
             serde_json::from_value(json!({"spec": {"selector": {}, "template": template("v2")}})).unwrap();
         let set = |name: &str, image: &str| -> ReplicaSet {

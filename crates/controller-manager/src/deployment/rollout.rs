@@ -40,11 +40,8 @@ impl Sync<'_> {
         self.sync_revision(true).await?;
         let Some(new) = self.new_set().cloned() else { return Ok(Action::Done) };
         let wanted = replicas(&self.deployment);
-        let target = if size(&new) > wanted {
-            wanted
-        } else {
-            new_size(&self.deployment, total_size(&self.sets), size(&new))
-        };
+        let target =
+            if size(&new) > wanted { wanted } else { new_size(&self.deployment, total_size(&self.sets), size(&new)) };
         if self.resize(&new, target).await? {
             return self.sync_rollout_status().await;
         }

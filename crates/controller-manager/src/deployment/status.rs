@@ -256,14 +256,13 @@ mod tests {
     #[test]
     fn progress_has_three_outcomes() {
         let now: Timestamp = "2030-01-01T01:00:00Z".parse().unwrap();
-        let progressing = |since: &str| {
-            json!({"conditions": [{"type": PROGRESSING, "status": "True", "reason": "ReplicaSetUpdated", "lastUpdateTime": since}]})
-        };
+        let progressing = |since: &str| json!({"conditions": [{"type": PROGRESSING, "status": "True", "reason": "ReplicaSetUpdated", "lastUpdateTime": since}]});
         let check = |old: Value, ready: i32, expect: &str| {
             let deployment = deployment(old);
-            let set: ReplicaSet = serde_json::from_value(json!({"metadata": {"name": "web-1"}, "spec": {"replicas": 2, "selector": {}},
+            let set: ReplicaSet =
+                serde_json::from_value(json!({"metadata": {"name": "web-1"}, "spec": {"replicas": 2, "selector": {}},
                 "status": {"replicas": 2, "readyReplicas": ready, "availableReplicas": ready}}))
-            .unwrap();
+                .unwrap();
             let mut status = calculate(&deployment, std::slice::from_ref(&set), Some(&set));
             judge_progress(&deployment, &mut status, Some(&set), now);
             let condition = find(&status, PROGRESSING).unwrap();

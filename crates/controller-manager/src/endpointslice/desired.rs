@@ -115,7 +115,9 @@ fn endpoint(
 fn hints(distribution: Option<&str>, node: &Option<String>, zone: &Option<String>) -> Option<EndpointHints> {
     let zones = zone.clone().map(|name| vec![ForZone { name }]);
     match distribution? {
-        "PreferClose" | "PreferSameZone" => zones.map(|zones| EndpointHints { for_zones: Some(zones), for_nodes: None }),
+        "PreferClose" | "PreferSameZone" => {
+            zones.map(|zones| EndpointHints { for_zones: Some(zones), for_nodes: None })
+        }
         "PreferSameNode" => {
             let nodes = node.clone().map(|name| vec![ForNode { name }]);
             (nodes.is_some() || zones.is_some()).then_some(EndpointHints { for_zones: zones, for_nodes: nodes })

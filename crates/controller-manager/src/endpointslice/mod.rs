@@ -99,9 +99,8 @@ impl Controller {
         let Some(selector) = service_pods::selector(&service).filter(|_| !is_external) else { return Ok(Action::Done) };
         let Some(existing) = self.slices.current(key) else { return Ok(Action::Requeue) };
         let pods = service_pods::select(&self.pods, service.namespace(), selector);
-        let zone = |node: &str| {
-            self.nodes.find("", node).and_then(|n| n.labels().get("topology.kubernetes.io/zone").cloned())
-        };
+        let zone =
+            |node: &str| self.nodes.find("", node).and_then(|n| n.labels().get("topology.kubernetes.io/zone").cloned());
         let groups = desired::groups(&service, &pods, zone);
         let labels = desired::labels(&service);
         let changes = reconcile::plan(&groups, &existing, &labels, self.max);

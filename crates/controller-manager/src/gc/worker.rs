@@ -24,9 +24,8 @@ enum OwnerState {
 
 /// The resource of an object, and the namespace to look for it.
 fn locate(shared: &Shared, identity: &Identity) -> Result<(Arc<Resource>, String)> {
-    let resource = identity.resource.clone().or_else(|| {
-        shared.monitors.resource(&identity.api_version, &identity.kind)
-    });
+    let resource =
+        identity.resource.clone().or_else(|| shared.monitors.resource(&identity.api_version, &identity.kind));
     let Some(resource) = resource else {
         let (version, kind) = (&identity.api_version, &identity.kind);
         return Err(Error::Config(format!("no matches for kind \"{kind}\" in version \"{version}\"")));

@@ -39,12 +39,9 @@ pub fn judge(spec: &JobSpec, pod: &Pod) -> Verdict {
                 pod.key(),
                 rule.action
             ),
-            (None, Some(pattern)) => format!(
-                "Pod {} has condition {} matching {} rule at index {n}",
-                pod.key(),
-                pattern.type_,
-                rule.action
-            ),
+            (None, Some(pattern)) => {
+                format!("Pod {} has condition {} matching {} rule at index {n}", pod.key(), pattern.type_, rule.action)
+            }
             (None, None) => continue,
         };
         return match rule.action.as_str() {
@@ -105,9 +102,7 @@ mod tests {
                 serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "status": status})).unwrap();
             assert_eq!(judge(&spec, &pod), expect);
         };
-        let exited = |name: &str, code: i32| {
-            json!({"containerStatuses": [{"name": name, "state": {"terminated": {"exitCode": code}}}]})
-        };
+        let exited = |name: &str, code: i32| json!({"containerStatuses": [{"name": name, "state": {"terminated": {"exitCode": code}}}]});
         let message = "Container main for pod n/p failed with exit code 42 matching FailJob rule at index 1";
         check(exited("main", 42), Verdict::FailJob(message.to_owned()));
         check(exited("side", 42), Verdict::Count);
@@ -118,10 +113,9 @@ mod tests {
     #[test]
     fn early_success() {
         let check = |rule: Value, succeeded: &[i32], expect| {
-            let spec: JobSpec = serde_json::from_value(
-                json!({"template": {}, "completions": 5, "successPolicy": {"rules": [rule]}}),
-            )
-            .unwrap();
+            let spec: JobSpec =
+                serde_json::from_value(json!({"template": {}, "completions": 5, "successPolicy": {"rules": [rule]}}))
+                    .unwrap();
             assert_eq!(succeeded_early(&spec, &succeeded.iter().copied().collect()), expect);
         };
         check(json!({"succeededCount": 2}), &[1, 3], Some(0));

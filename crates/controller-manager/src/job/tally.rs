@@ -311,7 +311,8 @@ mod tests {
         let indexed = json!({"completions": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0});
         let mixed = [pod("a", "Succeeded", true, Some(0)), pod("b", "Failed", true, Some(1))];
         check(indexed, json!({}), &mixed, Some("FailedIndexes"));
-        let decided = json!({"conditions": [{"type": "FailureTarget", "status": "True", "reason": "PodFailurePolicy"}]});
+        let decided =
+            json!({"conditions": [{"type": "FailureTarget", "status": "True", "reason": "PodFailurePolicy"}]});
         check(json!({"completions": 1}), decided, &[pod("a", "Succeeded", true, None)], Some("PodFailurePolicy"));
     }
 }

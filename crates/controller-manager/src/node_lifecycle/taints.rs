@@ -55,7 +55,9 @@ pub fn evicting(ready: &str) -> Option<&'static str> {
 /// The taints with exactly this one of the two that evict, or none of them.
 pub fn set_evicting(mut taints: Vec<Taint>, key: Option<&str>, now: Timestamp) -> Vec<Taint> {
     taints.retain(|taint| {
-        taint.effect != "NoExecute" || ![NOT_READY, UNREACHABLE].contains(&taint.key.as_str()) || Some(&*taint.key) == key
+        taint.effect != "NoExecute"
+            || ![NOT_READY, UNREACHABLE].contains(&taint.key.as_str())
+            || Some(&*taint.key) == key
     });
     if let Some(key) = key
         && !has(&taints, key, "NoExecute")
@@ -95,7 +97,12 @@ mod tests {
         check("True", false, &[], "");
         check("False", false, &[], "not-ready:NoSchedule not-ready:NoExecute");
         let not_ready = [("mine", "NoSchedule"), (NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")];
-        check("Unknown", true, &not_ready, "mine:NoSchedule unreachable:NoSchedule unschedulable:NoSchedule unreachable:NoExecute");
+        check(
+            "Unknown",
+            true,
+            &not_ready,
+            "mine:NoSchedule unreachable:NoSchedule unschedulable:NoSchedule unreachable:NoExecute",
+        );
         check("True", false, &not_ready, "mine:NoSchedule");
     }
 }

@@ -116,9 +116,7 @@ fn pod_changed<K: Replicated>(
         None if pod.controller().is_some() || is_gone => {}
         None => {
             let relevant = match event {
-                Event::Updated { old, .. } => {
-                    old.labels() != pod.labels() || old.controller().is_some()
-                }
+                Event::Updated { old, .. } => old.labels() != pod.labels() || old.controller().is_some(),
                 _ => true,
             };
             if relevant {
@@ -149,9 +147,8 @@ impl<K: Replicated> Controller<K> {
         let at = Timestamp::now();
         let status = status::calculate(&*owner, &active, terminating.len(), failure.as_ref(), at);
         if status != owner.status_view() || owner.observed_generation() != owner.generation() {
-            let mut updated = (*owner).clone();
-            updated.set_status(status);
-            match self.client.update_status(&updated).await {
+            let set = |owner: &mut K| owner.set_status(status.clone());
+            match dependants::write_status(&self.client, &*owner, set).await {
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
             }
@@ -183,7 +180,11 @@ impl<K: Replicated> Controller<K> {
             })
             .await;
             self.expectations.creations_observed(key, count - created);
-            return error.map(|error| Failure { reason: "FailedCreate", message: error.to_string(), error: Some(error) });
+            return error.map(|error| Failure {
+                reason: "FailedCreate",
+                message: error.to_string(),
+                error: Some(error),
+            });
         }
         if active.len() > wanted {
             let count = (active.len() - wanted).min(BURST);

@@ -5,13 +5,12 @@ mod update;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::FutureExt;
 use steersman_api::k8s_openapi::api::{
     apps::v1::{ControllerRevision, StatefulSet},
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use steersman_client::{
-    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels, run_workers,
+    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels,
 };
 
 use crate::{
@@ -46,16 +45,11 @@ pub fn start(context: &Context) -> anyhow::Result<Option<Run>> {
         claims: claims.store().clone(),
         revisions: revisions.store().clone(),
     });
-    let (shutdown, workers) = (context.shutdown.clone(), context.workers("concurrent-statefulset-syncs"));
+    let workers = context.workers("concurrent-statefulset-syncs");
     Ok(Some(
-        async move {
-            run_workers("statefulset", &queue, workers, &shutdown, move |key| {
-                let controller = controller.clone();
-                async move { controller.sync(&key).await }
-            })
-            .await;
-        }
-        .boxed(),
+        context.work("statefulset", queue, workers, controller, |controller, key| async move {
+            controller.sync(&key).await
+        }),
     ))
 }
 

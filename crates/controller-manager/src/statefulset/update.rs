@@ -11,7 +11,7 @@ use steersman_api::k8s_openapi::api::{
 use steersman_client::{Action, DeleteOptions, EventType, Object, Patch, Result};
 
 use super::{Controller, identity};
-use crate::{history, pods};
+use crate::{dependants, history, pods};
 
 /// One pass: what it reads, and the status that it arrives at.
 pub struct Run<'a> {
@@ -76,7 +76,8 @@ impl<'a> Run<'a> {
     }
 
     fn is_available(&self, pod: &Pod) -> bool {
-        is_running_and_ready(pod) && pods::is_available(pod, self.spec().min_ready_seconds.unwrap_or(0), Timestamp::now())
+        is_running_and_ready(pod)
+            && pods::is_available(pod, self.spec().min_ready_seconds.unwrap_or(0), Timestamp::now())
     }
 
     /// Looks again when a ready pod will have become available.
@@ -170,7 +171,8 @@ impl<'a> Run<'a> {
         };
         if pods::is_terminal(&pod) {
             if !pod.is_deleting() {
-                let reason = if pods::phase(&pod) == "Failed" { "RecreatingFailedPod" } else { "RecreatingTerminatedPod" };
+                let reason =
+                    if pods::phase(&pod) == "Failed" { "RecreatingFailedPod" } else { "RecreatingTerminatedPod" };
                 let message = format!("StatefulSet {} is recreating terminated Pod {}", self.set.key(), pod.name());
                 self.controller.recorder.event(self.set, EventType::Warning, reason, message);
                 self.delete(&pod).await?;
@@ -306,8 +308,8 @@ impl<'a> Run<'a> {
             }
         }
         if self.set.status.as_ref() != Some(status) {
-            let changed = StatefulSet { status: Some(status.clone()), ..self.set.clone() };
-            match self.controller.client.update_status(&changed).await {
+            let set = |set: &mut StatefulSet| set.status = Some(status.clone());
+            match dependants::write_status(&self.controller.client, self.set, set).await {
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
             }

@@ -5,15 +5,13 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use steersman_api::k8s_openapi::api::{
     core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use steersman_apimachinery::Quantity;
 use steersman_client::{
-    Action, Client, DeleteOptions, EventRecorder, EventType, Object, ObjectKey, Patch, Result, Store, WorkQueue,
-    labels,
+    Action, Client, DeleteOptions, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue, labels,
 };
 
 use super::pods_by_claim;
@@ -151,8 +149,7 @@ fn fits(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
 /// The best volume: one that is reserved for the claim, else the smallest free one that fits.
 fn choose(volumes: Vec<Arc<PersistentVolume>>, claim: &PersistentVolumeClaim) -> Option<Arc<PersistentVolume>> {
     let reserved = volumes.iter().find(|volume| {
-        claim_of(volume)
-            .is_some_and(|(key, uid)| key == claim.key() && uid.is_none_or(|uid| uid == claim.uid()))
+        claim_of(volume).is_some_and(|(key, uid)| key == claim.key() && uid.is_none_or(|uid| uid == claim.uid()))
             && fits(volume, claim)
     });
     if let Some(reserved) = reserved {
@@ -222,9 +219,12 @@ impl Controller {
     /// Tells an external provisioner that the claim is its own.
     async fn hand_over(&self, claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<()> {
         if claim.annotations().get(PROVISIONER) != Some(&class.provisioner) {
-            let annotations = json!({PROVISIONER: class.provisioner, BETA_PROVISIONER: class.provisioner});
-            let patch = Patch::Merge(json!({"metadata": {"annotations": annotations, "uid": claim.uid()}}));
-            self.client.patch::<PersistentVolumeClaim>(claim.namespace(), claim.name(), &patch).await?;
+            let mut handed = claim.clone();
+            let annotations = handed.metadata.annotations.get_or_insert_default();
+            for name in [PROVISIONER, BETA_PROVISIONER] {
+                annotations.insert(name.to_owned(), class.provisioner.clone());
+            }
+            self.client.update(&handed).await?;
         }
         let message = format!(
             "Waiting for a volume to be created either by the external provisioner '{}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.",
@@ -273,6 +273,7 @@ impl Controller {
 
     /// Does whatever is missing of a binding.
     async fn bind(&self, volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Result<()> {
+        let mut reserved = volume.clone();
         if claim_of(volume).and_then(|(_, uid)| uid) != Some(claim.uid()) {
             let mut bound = volume.clone();
             let was_reserved = claim_of(volume).is_some();
@@ -282,9 +283,9 @@ impl Controller {
                 let annotations = bound.metadata.annotations.get_or_insert_default();
                 annotations.insert(BOUND_BY_CONTROLLER.to_owned(), "yes".to_owned());
             }
-            self.client.update(&bound).await?;
+            reserved = self.client.update(&bound).await?;
         }
-        self.set_volume_phase(volume, "Bound", "").await?;
+        self.set_volume_phase(&reserved, "Bound", "").await?;
         let mut current = claim.clone();
         let named = volume_name(claim) == volume.name();
         if !named || !claim.annotations().contains_key(BIND_COMPLETED) {
@@ -326,11 +327,11 @@ impl Controller {
         {
             return Ok(());
         }
-        let patch = Patch::Merge(json!({
-            "metadata": {"uid": volume.uid()},
-            "status": {"phase": phase, "message": Some(message).filter(|message| !message.is_empty())},
-        }));
-        self.client.patch_status::<PersistentVolume>("", volume.name(), &patch).await?;
+        let mut changed = volume.clone();
+        let status = changed.status.get_or_insert_default();
+        status.phase = Some(phase.to_owned());
+        status.message = Some(message.to_owned()).filter(|message| !message.is_empty());
+        self.client.update_status(&changed).await?;
         Ok(())
     }
 
@@ -375,7 +376,11 @@ impl Controller {
 
     /// Keeps, deletes or leaves to its driver what no claim holds any more.
     async fn reclaim(&self, volume: &PersistentVolume) -> Result<()> {
-        self.set_volume_phase(volume, "Released", "").await?;
+        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("");
+        if phase != "Released" {
+            // The changed volume comes back to us; one that could not be deleted stays as it is.
+            return if phase == "Failed" { Ok(()) } else { self.set_volume_phase(volume, "Released", "").await };
+        }
         let spec = volume.spec.clone().unwrap_or_default();
         let policy = spec.persistent_volume_reclaim_policy.as_deref().unwrap_or("Retain");
         // What an external provisioner made, it deletes.
@@ -398,6 +403,8 @@ impl Controller {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

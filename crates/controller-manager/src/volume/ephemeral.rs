@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use steersman_api::k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Volume};
-use steersman_client::{
-    Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue,
-};
+use steersman_client::{Action, Client, Event, EventRecorder, EventType, Object, ObjectKey, Result, Store, WorkQueue};
 
 use super::pods_by_claim;
 use crate::{

@@ -5,36 +5,28 @@ pub mod claim_protection;
 pub mod ephemeral;
 pub mod volume_protection;
 
-use serde_json::json;
-use steersman_client::{Client, Object, Patch, Result};
+use steersman_client::{Client, Object, Result};
 
 use crate::context::Context;
 use steersman_api::k8s_openapi::api::core::v1::Pod;
 
-/// Sets an object's finalizers, if it is still as it was read.
-async fn set_finalizers<K: Object>(client: &Client, object: &K, finalizers: Vec<String>) -> Result<()> {
-    let patch = Patch::Merge(json!({"metadata": {
-        "finalizers": finalizers, "uid": object.uid(), "resourceVersion": object.resource_version(),
-    }}));
-    match client.patch::<K>(object.namespace(), object.name(), &patch).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Adds or removes one finalizer.
-async fn protect<K: Object>(client: &Client, object: &K, finalizer: &str, wanted: bool) -> Result<()> {
+pub async fn protect<K: Object>(client: &Client, object: &K, finalizer: &str, wanted: bool) -> Result<()> {
     let has = object.finalizers().iter().any(|known| known == finalizer);
     if has == wanted {
         return Ok(());
     }
-    let mut finalizers = object.finalizers().to_vec();
+    let mut changed = object.clone();
+    let finalizers = changed.metadata_mut().finalizers.get_or_insert_default();
     if wanted {
         finalizers.push(finalizer.to_owned());
     } else {
         finalizers.retain(|known| known != finalizer);
     }
-    set_finalizers(client, object, finalizers).await
+    match client.update(&changed).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The claims that a pod's volumes name, also those that are made for it.

@@ -14,6 +14,8 @@ use crate::{api::*, kubelet::Kubelet};
 const LEASES: &str = "kube-node-lease";
 /// Waits between tries to register.
 const REGISTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(7));
+/// How often a node that is not ready looks at itself.
+const UNREADY: Duration = Duration::from_millis(500);
 /// Images with more names than this are shown with so many.
 const MAX_NAMES: usize = 5;
 
@@ -51,7 +53,10 @@ pub async fn run_status(k: Arc<Kubelet>, client: Client) {
                 }
                 k.config.node_status_update_frequency.0
             }
-            Ok(()) => k.config.node_status_update_frequency.0,
+            Ok(()) => {
+                wait = REGISTER.0;
+                k.config.node_status_update_frequency.0
+            }
             Err(error) => {
                 tracing::warn!(node = k.node_name, %error, registered, "cannot report the node's status");
                 if error.is_not_found() {
@@ -62,7 +67,7 @@ pub async fn run_status(k: Arc<Kubelet>, client: Client) {
             }
         };
         // A node that is not ready yet looks more often whether it has become so.
-        let pause = if k.node.network_error().is_some() { pause.min(Duration::from_secs(1)) } else { pause };
+        let pause = if k.node.is_ready() { pause } else { pause.min(UNREADY) };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = k.shutdown.cancelled() => return,
@@ -93,6 +98,7 @@ async fn health(k: &Kubelet) -> (Health, steersman_cri::v1::StatusResponse) {
     }
     errors.extend(k.pleg.error());
     let pressure = k.pressure.load();
+    k.node.set_ready(errors.is_empty());
     let health = Health {
         not_ready: Some(errors.join(", ")).filter(|e| !e.is_empty()),
         memory_pressure: pressure.memory,
@@ -106,9 +112,9 @@ async fn health(k: &Kubelet) -> (Health, steersman_cri::v1::StatusResponse) {
 pub async fn watch_runtime(k: Arc<Kubelet>) {
     loop {
         health(&k).await;
-        let pause = if k.node.network_error().is_some() { 1 } else { 10 };
+        let pause = if k.node.is_ready() { k.config.node_status_update_frequency.0 } else { UNREADY };
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(pause)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = k.shutdown.cancelled() => return,
         }
     }

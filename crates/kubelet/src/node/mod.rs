@@ -4,7 +4,14 @@ pub mod facts;
 pub mod heartbeat;
 pub mod status;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
@@ -23,6 +30,7 @@ pub struct NodeState {
     allocatable: BTreeMap<String, i64>,
     ips: RwLock<Vec<String>>,
     network: RwLock<Option<String>>,
+    ready: AtomicBool,
     /// The node as the API has it.
     informer: Option<Informer<Node>>,
     /// The node as this kubelet wrote it last.
@@ -47,6 +55,7 @@ impl NodeState {
             allocatable,
             ips: RwLock::new(ips),
             network: RwLock::new(Some("runtime status has not been checked yet".into())),
+            ready: AtomicBool::new(false),
             informer,
             written: ArcSwapOption::empty(),
         }
@@ -92,6 +101,16 @@ impl NodeState {
     /// Notes whether the runtime's network works.
     pub fn set_network(&self, error: Option<String>) {
         *self.network.write() = error;
+    }
+
+    /// Whether the node was found able to run pods when it was last looked at.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the node can run pods.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
     }
 
     /// The node as the API has it.

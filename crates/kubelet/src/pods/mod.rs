@@ -4,6 +4,7 @@ pub mod admission;
 pub mod events;
 pub mod mirror;
 pub mod plan;
+pub mod resize;
 pub mod spec;
 pub mod static_files;
 pub mod status;

@@ -41,6 +41,10 @@ pub struct Input<'a> {
     pub words: &'a dyn Fn(&Run) -> String,
     /// The pod's containers are stopped for good.
     pub ended: bool,
+    /// What containers were given, where that is not what they ask for now.
+    pub given: &'a super::resize::Given,
+    /// A change of resources that does not fit.
+    pub pending: Option<&'a super::resize::Pending>,
     /// A phase, reason and message that overrule what follows from the containers.
     pub verdict: Option<(&'a str, &'a str, &'a str)>,
 }
@@ -175,8 +179,9 @@ fn container_status(input: &Input<'_>, kind: Kind, container: &Container) -> Con
         out.started = Some(running);
     }
     if running || newest.state() == State::ContainerExited {
-        out.resources = container.resources.clone().filter(|r| *r != ResourceRequirements::default());
-        out.allocated_resources = container.resources.as_ref().and_then(|r| r.requests.clone());
+        let given = input.given.get(&container.name).or(container.resources.as_ref());
+        out.resources = given.cloned().filter(|r| *r != ResourceRequirements::default());
+        out.allocated_resources = given.and_then(|r| r.requests.clone());
     }
     out.user = status.user.as_ref().and_then(|u| u.linux.as_ref()).map(|u| ContainerUser {
         linux: Some(LinuxContainerUser {
@@ -327,7 +332,7 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
     let ips = if ips.is_empty() && !phase_is_final(&phase) { ips } else { keep_ips(ips, &old) };
     let host_ips: Vec<HostIP> = input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect();
     let mut out = PodStatus {
-        conditions: Some(conditions(pod, &inits, &regular, &phase, input.seen)),
+        conditions: Some(conditions(input, &inits, &regular, &phase)),
         reason: input.verdict.map(|(_, r, _)| r.to_owned()).or(old.reason).filter(|r| !r.is_empty()),
         message: input.verdict.map(|(_, _, m)| m.to_owned()).or(old.message).filter(|m| !m.is_empty()),
         phase: Some(phase),
@@ -350,6 +355,20 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
     out
 }
 
+/// The status of a pod that the node does not take: it has no containers to speak of.
+pub fn rejected(pod: &Pod, reason: &str, message: &str) -> PodStatus {
+    let old = pod.status.clone().unwrap_or_default();
+    PodStatus {
+        phase: Some("Failed".into()),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        qos_class: old.qos_class.clone().or_else(|| Some(pod.qos().to_owned())),
+        start_time: old.start_time.clone().or_else(|| Some(Time(now()))),
+        observed_generation: pod.metadata.generation,
+        ..old
+    }
+}
+
 fn phase_is_final(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
@@ -368,17 +387,25 @@ pub fn now() -> Timestamp {
 }
 
 /// The conditions this kubelet owns.
-pub const OWNED: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub const OWNED: &[&str] = &[
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
 
 type Said = (bool, &'static str, String);
 
 fn conditions(
-    pod: &Pod,
+    input: &Input<'_>,
     inits: &[ContainerStatus],
     regular: &[ContainerStatus],
     phase: &str,
-    seen: &Observed,
 ) -> Vec<PodCondition> {
+    let (pod, seen) = (input.pod, input.seen);
     let old: Vec<PodCondition> = pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
     let gates = spec(pod).readiness_gates.iter().flatten();
     let containers = containers_ready(pod, inits, regular, phase);
@@ -397,13 +424,14 @@ fn conditions(
     let sandbox = seen
         .ready_sandbox()
         .is_some_and(|s| pod.host_network() || s.network.as_ref().is_some_and(|n| !n.ip.is_empty()));
-    let said: [(&str, Said); 5] = [
+    let mut said: Vec<(&str, Said)> = vec![
         ("PodReadyToStartContainers", (sandbox, "", String::new())),
         ("Initialized", initialized(pod, inits, regular, phase)),
         ("Ready", ready),
         ("ContainersReady", containers),
         ("PodScheduled", (true, "", String::new())),
     ];
+    said.extend(input.pending.map(|p| ("PodResizePending", (true, p.reason, p.message.clone()))));
     let mut out: Vec<PodCondition> = said
         .into_iter()
         .map(|(kind, (status, reason, message))| {
@@ -550,6 +578,8 @@ mod tests {
             host_ips: &["192.0.2.7".into()],
             words: &|_| String::new(),
             ended: false,
+            given: &Default::default(),
+            pending: None,
             verdict: None,
         })
     }

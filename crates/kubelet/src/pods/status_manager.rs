@@ -221,6 +221,11 @@ fn changed_conditions(old: &Value, new: &Value) -> Vec<Value> {
         }
         out.push(changed);
     }
+    // Conditions that come and go are taken away explicitly.
+    let gone = old.as_array().into_iter().flatten().map(kind).filter(|name| {
+        OWNED.contains(&name.as_str()) && !new.as_array().into_iter().flatten().any(|c| kind(c) == *name)
+    });
+    out.extend(gone.map(|name| json!({"$patch": "delete", "type": name})));
     out
 }
 
@@ -258,6 +263,11 @@ mod tests {
             Some(json!({"conditions": [{"type": "Ready", "status": "True", "message": null}]})),
         );
         check(json!({"conditions": [{"type": "Other", "status": "True"}]}), json!({"conditions": []}), None);
+        check(
+            json!({"conditions": [{"type": "PodResizePending", "status": "True"}]}),
+            json!({"conditions": []}),
+            Some(json!({"conditions": [{"$patch": "delete", "type": "PodResizePending"}]})),
+        );
         check(
             json!({"podIP": "1.1.1.1", "podIPs": [{"ip": "1.1.1.1"}]}),
             json!({"podIP": "2.2.2.2", "podIPs": [{"ip": "2.2.2.2"}]}),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     plan::{self, Kill},
+    resize,
     spec::{Kind, PodExt, is_sidecar, spec},
     status::{self, Reasons},
 };
@@ -29,6 +30,8 @@ use crate::{
 
 /// Waits after a step that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// A change of resources that does not fit is tried again this often.
+const DEFERRED: Duration = Duration::from_secs(10);
 /// The least time a container gets to stop, after its hook.
 const MIN_GRACE: Duration = Duration::from_secs(2);
 
@@ -41,6 +44,12 @@ pub struct Memory {
     pub failures: u32,
     /// What the sandbox was made from.
     sandbox_config: Option<v1::PodSandboxConfig>,
+    /// The status says all there is to say and stays: the node never took the pod, or it had ended before.
+    pub settled: bool,
+    /// What containers were given.
+    pub given: resize::Given,
+    /// A change of resources that does not fit.
+    pub pending: Option<resize::Pending>,
     /// Volume errors that were told already, so that events do not repeat with every step.
     told: BTreeMap<String, String>,
 }
@@ -79,6 +88,7 @@ pub async fn step(k: &Arc<Kubelet>, pod: &Arc<Pod>, memory: &mut Memory) -> Outc
     };
     k.probes.reconcile(k, pod, &seen);
     k.exits.reconcile(k, pod.uid(), &seen);
+    resize::note(&mut memory.given, pod, &seen);
     let status = report(k, pod, &seen, memory, false);
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Outcome::Ended;
@@ -93,12 +103,27 @@ pub async fn step(k: &Arc<Kubelet>, pod: &Arc<Pod>, memory: &mut Memory) -> Outc
     // Downward fields show the addresses of now.
     let mut current = (**pod).clone();
     current.status = Some(status);
-    let volumes = match prepare(k, &current, memory).await {
+    let changes = resize::compare(pod, &seen, &memory.given);
+    let resizing = changes != resize::Changes::default();
+    memory.pending = if resizing { resize::fits(k, pod).err() } else { None };
+    let volumes = match prepare(k, &current, &seen, memory).await {
         Ok(volumes) => volumes,
         Err(()) => return memory.retry(),
     };
-    let plan = plan::compute(pod, &seen, &|id| k.probes.verdict(id));
+    let mut plan = plan::compute(pod, &seen, &|id| k.probes.verdict(id));
+    if resizing && memory.pending.is_none() && !plan.kill_pod {
+        if resize::update(k, pod, &changes, &mut memory.given).await.is_err() {
+            return memory.retry();
+        }
+        plan.start.extend(changes.restart.iter().map(|kill| kill.name.clone()));
+        plan.kill.extend(changes.restart);
+    }
+    if resizing {
+        report(k, pod, &seen, memory, false);
+    }
     let wake = earlier(deadline(&current), k.objects.renewal(pod.uid()));
+    // Room for a change that did not fit may appear without any sign.
+    let wake = earlier(wake, memory.pending.as_ref().map(|_| DEFERRED));
     if plan.is_empty() {
         memory.failures = 0;
         clean_up(k, pod, &seen).await;
@@ -171,6 +196,8 @@ pub fn report_as(
         host_ips: &k.node.ips(),
         words: &words,
         ended,
+        given: &memory.given,
+        pending: memory.pending.as_ref(),
         verdict,
     });
     k.status.set(pod, status.clone());
@@ -187,9 +214,13 @@ fn merged(api: Option<PodStatus>, mut own: PodStatus) -> PodStatus {
     own
 }
 
-async fn prepare(k: &Arc<Kubelet>, pod: &Pod, memory: &mut Memory) -> Result<Ready, ()> {
+async fn prepare(k: &Arc<Kubelet>, pod: &Pod, seen: &Observed, memory: &mut Memory) -> Result<Ready, ()> {
     let limits = resources::of_pod(pod, &k.config);
-    if let Err(error) = k.cgroups.ensure(pod, &limits) {
+    let ensured = if memory.pending.is_some() { Ok(()) } else { k.cgroups.ensure(pod, &limits) };
+    // A pod that runs does not stop because the kernel refuses a smaller limit for now.
+    if let Err(error) = ensured
+        && seen.ready_sandbox().is_none()
+    {
         k.events.warning(pod, "FailedToCreatePodContainer", format!("unable to ensure pod container exists: {error}"));
         return Err(());
     }
@@ -200,6 +231,7 @@ async fn prepare(k: &Arc<Kubelet>, pod: &Pod, memory: &mut Memory) -> Result<Rea
             return Err(());
         }
     }
+    k.share_among_classes();
     k.objects.register(pod, &volumes::references(pod));
     let node = k.node.resources();
     let cx = volumes::Context { pod, objects: k.objects.as_ref(), host: k.host.as_ref(), node: &node };
@@ -241,7 +273,7 @@ async fn carry_out(
         create_sandbox(k, pod, attempt, memory).await?;
         seen = observe(k.runtime.as_ref(), pod.uid()).await.map_err(|_| ())?;
         if let Some(status) = &mut pod.status
-            && !pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true))
+            && pod.spec.as_ref().is_none_or(|s| s.host_network != Some(true))
         {
             let ips = seen.ips();
             status.pod_ip = ips.first().cloned();
@@ -459,6 +491,11 @@ async fn stop_one(k: &Arc<Kubelet>, pod: &Pod, seen: &Observed, kill: &Kill) -> 
     stop_container(k, pod, &kill.id, &kill.name, &kill.message, Duration::from_secs(grace), &ip).await
 }
 
+/// The runtime counts in seconds, so a moment that has passed does not cost a whole one.
+fn whole_seconds(begun: Instant) -> Duration {
+    Duration::from_secs(begun.elapsed().as_secs())
+}
+
 /// Runs the hook of a container and stops it, both within `grace`.
 pub async fn stop_container(
     k: &Arc<Kubelet>,
@@ -481,7 +518,8 @@ pub async fn stop_container(
             k.events.container(pod, about, EventType::Warning, "FailedPreStopHook", error);
         }
     }
-    let left = if grace.is_zero() { grace } else { grace.saturating_sub(begun.elapsed()).max(MIN_GRACE.min(grace)) };
+    let left =
+        if grace.is_zero() { grace } else { grace.saturating_sub(whole_seconds(begun)).max(MIN_GRACE.min(grace)) };
     match k.runtime.stop_container(id, left).await {
         Err(e) if !e.is_not_found() => {
             k.events.container(
@@ -509,8 +547,11 @@ pub async fn stop_all(k: &Arc<Kubelet>, pod: &Pod, seen: &Observed, grace: Durat
     let mut failed = futures::future::join_all(stops).await.into_iter().any(|r| r.is_err());
     for name in &sidecars {
         for run in late.iter().filter(|r| r.name() == name) {
-            let left =
-                if grace.is_zero() { grace } else { grace.saturating_sub(begun.elapsed()).max(MIN_GRACE.min(grace)) };
+            let left = if grace.is_zero() {
+                grace
+            } else {
+                grace.saturating_sub(whole_seconds(begun)).max(MIN_GRACE.min(grace))
+            };
             failed |= stop_container(k, pod, run.id(), name, "", left, &ip).await.is_err();
         }
     }

@@ -202,6 +202,7 @@ async fn work(k: &Arc<Kubelet>, uid: &str, shared: &Shared) {
 async fn live(k: &Arc<Kubelet>, shared: &Shared, memory: &mut Memory) -> bool {
     let first = shared.desired.lock().clone();
     if first.pod.is_terminal() {
+        memory.settled = true;
         return true;
     }
     if first.must_go() {
@@ -209,8 +210,8 @@ async fn live(k: &Arc<Kubelet>, shared: &Shared, memory: &mut Memory) -> bool {
     }
     if let Err(refusal) = admission::admit(k, &first.pod).await {
         k.events.warning(&first.pod, &refusal.reason, refusal.message.clone());
-        let verdict = Verdict { grace: Some(0), reason: refusal.reason, message: refusal.message, disrupted: false };
-        shared.desired.lock().verdict = Some(verdict);
+        k.status.set(&first.pod, super::status::rejected(&first.pod, &refusal.reason, &refusal.message));
+        memory.settled = true;
         return false;
     }
     loop {
@@ -270,7 +271,9 @@ async fn end(k: &Arc<Kubelet>, uid: &str, shared: &Shared, memory: &mut Memory, 
             continue;
         }
         k.probes.forget(uid);
-        finish_status(k, &desired, &seen, memory);
+        if !memory.settled {
+            finish_status(k, &desired, &seen, memory);
+        }
         break;
     }
     loop {
@@ -353,5 +356,153 @@ pub async fn remove_remains(k: &Kubelet, uid: &str) {
         if let Err(error) = removed {
             tracing::debug!(pod = uid, %error, "cannot remove a sandbox yet");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::doubles::{FakeCgroups, FakeRuntime};
+
+    struct Bench {
+        k: Arc<Kubelet>,
+        runtime: Arc<FakeRuntime>,
+        cgroups: FakeCgroups,
+        _root: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let root = tempfile::tempdir().unwrap();
+        let (runtime, cgroups) = (Arc::new(FakeRuntime::default()), FakeCgroups::default());
+        Bench { k: Kubelet::for_test(root.path(), runtime.clone(), cgroups.clone()), runtime, cgroups, _root: root }
+    }
+
+    fn pod(uid: &str, spec: Value) -> Arc<Pod> {
+        let meta = json!({"name": "p", "namespace": "n", "uid": uid});
+        Arc::new(serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
+    }
+
+    impl Bench {
+        async fn until(&self, what: &str, done: impl Fn(&Bench) -> bool) {
+            for _ in 0..500 {
+                if done(self) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("{what}: {:?} {:?}", self.runtime.log.lock(), self.k.status.get("u"));
+        }
+
+        fn phase(&self, uid: &str) -> String {
+            self.k.status.get(uid).and_then(|s| s.phase).unwrap_or_default()
+        }
+
+        fn did(&self, expect: &[&str]) -> bool {
+            *self.runtime.log.lock() == expect
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pod_runs_restarts_and_goes() {
+        let bench = bench();
+        let spec = json!({"terminationGracePeriodSeconds": 7, "initContainers": [{"name": "i", "image": "x:1"}],
+            "containers": [{"name": "a", "image": "x:1"}]});
+        let pod = pod("u", spec);
+        bench.k.workers.update(&bench.k, pod.clone());
+        bench.until("the init container starts", |b| b.did(&["sandbox 0", "start i"])).await;
+        assert_eq!(bench.phase("u"), "Pending");
+        bench.runtime.exit("i", 0);
+        bench.k.workers.poke("u");
+        bench.until("the container starts", |b| b.did(&["sandbox 0", "start i", "start a"])).await;
+        bench.until("it is reported", |b| b.phase("u") == "Running").await;
+
+        bench.runtime.exit("a", 3);
+        bench.k.workers.poke("u");
+        bench.until("the first restart is at once", |b| b.runtime.log.lock().len() == 4).await;
+        bench.runtime.exit("a", 3);
+        bench.k.workers.poke("u");
+        let waits = |b: &Bench| {
+            let status = b.k.status.get("u").unwrap_or_default();
+            let states = status.container_statuses.unwrap_or_default();
+            states.iter().any(|c| {
+                let waiting = c.state.as_ref().and_then(|s| s.waiting.as_ref()?.reason.clone());
+                waiting.as_deref() == Some("CrashLoopBackOff") && c.restart_count == 1
+            })
+        };
+        bench.until("the second one waits", waits).await;
+
+        bench.k.workers.remove("u");
+        bench.until("nothing is left", |b| !b.k.workers.knows("u")).await;
+        assert!(bench.cgroups.0.lock().is_empty());
+        assert!(!bench.k.folders.pod("u").exists());
+    }
+
+    #[tokio::test]
+    async fn a_running_pod_is_stopped_within_its_grace_period() {
+        let bench = bench();
+        let spec = json!({"terminationGracePeriodSeconds": 7, "containers": [{"name": "a", "image": "x:1"}]});
+        bench.k.workers.update(&bench.k, pod("u", spec));
+        bench.until("it runs", |b| b.runtime.running() == 1).await;
+        bench.k.workers.remove("u");
+        bench.until("it is gone", |b| !b.k.workers.knows("u")).await;
+        assert!(bench.runtime.log.lock().iter().any(|l| l == "stop a 7"), "{:?}", bench.runtime.log.lock());
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_ends_by_itself_is_reported_and_kept() {
+        let bench = bench();
+        bench.k.workers.update(
+            &bench.k,
+            pod("u", json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "x:1"}]})),
+        );
+        bench.until("it runs", |b| b.runtime.running() == 1).await;
+        bench.runtime.exit("a", 0);
+        bench.k.workers.poke("u");
+        bench.until("it succeeded", |b| b.phase("u") == "Succeeded").await;
+        bench.until("its sandbox is stopped", |b| b.runtime.log.lock().iter().any(|l| l == "stop sandbox")).await;
+        assert!(bench.k.workers.knows("u"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_image_is_told() {
+        let bench = bench();
+        bench.k.workers.update(&bench.k, pod("u", json!({"containers": [{"name": "a", "image": "missing:1"}]})));
+        let reason = |b: &Bench| {
+            let status = b.k.status.get("u").unwrap_or_default();
+            let state = status.container_statuses.unwrap_or_default().into_iter().next().and_then(|c| c.state);
+            state.and_then(|s| s.waiting?.reason).unwrap_or_default()
+        };
+        bench.until("the pull fails", |b| reason(b) == "ErrImagePull").await;
+        bench.until("then it backs off", |b| reason(b) == "ImagePullBackOff").await;
+    }
+
+    #[tokio::test]
+    async fn a_pod_the_node_cannot_take_never_starts() {
+        let bench = bench();
+        let resources = json!({"requests": {"cpu": "100"}});
+        bench
+            .k
+            .workers
+            .update(&bench.k, pod("u", json!({"containers": [{"name": "a", "image": "x:1", "resources": resources}]})));
+        bench.until("it is refused", |b| b.phase("u") == "Failed").await;
+        assert_eq!(bench.k.status.get("u").and_then(|s| s.reason).as_deref(), Some("OutOfcpu"));
+        assert!(bench.runtime.log.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_changed_static_pod_waits_for_its_former_self() {
+        let bench = bench();
+        let spec = json!({"containers": [{"name": "a", "image": "x:1"}]});
+        bench.k.workers.update(&bench.k, pod("u", spec.clone()));
+        bench.until("it runs", |b| b.runtime.running() == 1).await;
+        bench.k.workers.remove("u");
+        bench.k.workers.update(&bench.k, pod("v", spec));
+        bench.until("the new one runs", |b| b.runtime.running() == 1 && !b.k.workers.knows("u")).await;
+        let log = bench.runtime.log.lock().clone();
+        let first_stop = log.iter().position(|l| l.starts_with("stop a"));
+        let second_start = log.iter().rposition(|l| l == "start a");
+        assert!(first_stop < second_start, "{log:?}");
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>, pee
     {
         return refused;
     }
-    let parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).map(|p| percent_decode(p)).collect();
+    let parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).map(percent_decode).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let open = matches!(parts.first(), Some(&("healthz" | "pods" | "stats" | "metrics")));
     if peer.read_only && !open {

@@ -29,7 +29,11 @@ pub(super) const MUTATINGWEBHOOKCONFIGURATIONS: &[Column] = &[
 /// Columns of `validatingadmissionpolicies`.
 pub(super) const VALIDATINGADMISSIONPOLICIES: &[Column] = &[
     NAME,
-    column("Validations", "integer", "Validations indicates the number of validation rules defined in this configuration"),
+    column(
+        "Validations",
+        "integer",
+        "Validations indicates the number of validation rules defined in this configuration",
+    ),
     column("ParamKind", "string", "ParamKind specifies the kind of resources used to parameterize this policy"),
     AGE,
 ];

@@ -11,7 +11,13 @@ use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
-    ..cluster_scoped(GROUP, "v1", "mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding", "MutatingAdmissionPolicyBinding")
+    ..cluster_scoped(
+        GROUP,
+        "v1",
+        "mutatingadmissionpolicybindings",
+        "mutatingadmissionpolicybinding",
+        "MutatingAdmissionPolicyBinding",
+    )
 };
 
 /// The strategy of `mutatingadmissionpolicybindings`.

@@ -11,7 +11,13 @@ use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
-    ..cluster_scoped(GROUP, "v1", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration", "MutatingWebhookConfiguration")
+    ..cluster_scoped(
+        GROUP,
+        "v1",
+        "mutatingwebhookconfigurations",
+        "mutatingwebhookconfiguration",
+        "MutatingWebhookConfiguration",
+    )
 };
 
 /// The strategy of `mutatingwebhookconfigurations`.

@@ -17,8 +17,27 @@ fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let reserved = [
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-        "let", "loop", "package", "namespace", "return", "var", "void", "while",
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
     ];
     first && chars.all(|c| c.is_ascii_alphanumeric() || c == '_') && !reserved.contains(&name)
 }
@@ -129,7 +148,11 @@ pub(super) fn validating(obj: &Value) -> ErrorList {
         if key.is_empty() {
             e.required(&p.child("key"), "");
         } else {
-            checks::qualified_name(&mut e, &p.child("key"), &format!("{}/{key}", steersman_apimachinery::object::name(obj)));
+            checks::qualified_name(
+                &mut e,
+                &p.child("key"),
+                &format!("{}/{key}", steersman_apimachinery::object::name(obj)),
+            );
         }
         if a.s("valueExpression").trim().is_empty() {
             e.required(&p.child("valueExpression"), "valueExpression is not specified");

@@ -2,7 +2,9 @@
 
 use super::{GROUP, columns, defaults, policy_validation};
 use crate::cluster_scoped;
-use crate::common::{API_EXTENSIONS, age_cell, carry_over, first_generation, keep_metadata, next_generation, object_subresource, same};
+use crate::common::{
+    API_EXTENSIONS, age_cell, carry_over, first_generation, keep_metadata, next_generation, object_subresource, same,
+};
 use crate::fields::Fields;
 use crate::shared::print;
 use serde_json::{Value, json};
@@ -11,7 +13,13 @@ use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
-    ..cluster_scoped(GROUP, "v1", "validatingadmissionpolicies", "validatingadmissionpolicy", "ValidatingAdmissionPolicy")
+    ..cluster_scoped(
+        GROUP,
+        "v1",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicy",
+        "ValidatingAdmissionPolicy",
+    )
 };
 
 /// The strategy of `validatingadmissionpolicies`.

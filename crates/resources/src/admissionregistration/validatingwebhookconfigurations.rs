@@ -11,7 +11,13 @@ use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
-    ..cluster_scoped(GROUP, "v1", "validatingwebhookconfigurations", "validatingwebhookconfiguration", "ValidatingWebhookConfiguration")
+    ..cluster_scoped(
+        GROUP,
+        "v1",
+        "validatingwebhookconfigurations",
+        "validatingwebhookconfiguration",
+        "ValidatingWebhookConfiguration",
+    )
 };
 
 /// The strategy of `validatingwebhookconfigurations`.

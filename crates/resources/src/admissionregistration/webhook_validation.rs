@@ -105,10 +105,8 @@ fn hook(e: &mut ErrorList, path: &Path, hook: &Value, mutating: bool) {
     if let Some(seconds) = hook.int("timeoutSeconds").filter(|s| !(1..=30).contains(s)) {
         e.invalid(&path.child("timeoutSeconds"), seconds, "the timeout value must be between 1 and 30 seconds");
     }
-    if mutating {
-        if let Some(policy) = hook.opt_s("reinvocationPolicy") {
-            checks::one_of(e, &path.child("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
-        }
+    if mutating && let Some(policy) = hook.opt_s("reinvocationPolicy") {
+        checks::one_of(e, &path.child("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
     }
     rules::selectors(e, path, hook);
     let (config, at) = (hook.at("clientConfig"), path.child("clientConfig"));

@@ -4,7 +4,4 @@ use crate::common::{CREATED_AT, NAME};
 use steersman_registry::Column;
 
 /// Columns of `customresourcedefinitions`.
-pub(super) const CUSTOMRESOURCEDEFINITIONS: &[Column] = &[
-    NAME,
-    CREATED_AT,
-];
+pub(super) const CUSTOMRESOURCEDEFINITIONS: &[Column] = &[NAME, CREATED_AT];

@@ -61,7 +61,10 @@ fn schema(e: &mut ErrorList, path: &Path, schema: &Value, place: &str) {
     }
     if let Some(more) = schema.sub("additionalProperties").filter(|a| a.is_object()) {
         if schema.has("properties") {
-            e.forbidden(&path.child("additionalProperties"), "additionalProperties and properties are mutual exclusive");
+            e.forbidden(
+                &path.child("additionalProperties"),
+                "additionalProperties and properties are mutual exclusive",
+            );
         }
         self::schema(e, &path.child("additionalProperties"), more, "for specified object fields");
     }
@@ -95,7 +98,11 @@ fn version(e: &mut ErrorList, path: &Path, version: &Value) {
             if text.is_empty() {
                 e.required(&at.child(field), "");
             } else if !text.starts_with(root) {
-                e.invalid(&at.child(field), text, format!("should be a json path under {}", root.trim_end_matches('.')));
+                e.invalid(
+                    &at.child(field),
+                    text,
+                    format!("should be a json path under {}", root.trim_end_matches('.')),
+                );
             }
         }
     }
@@ -154,7 +161,10 @@ fn conversion(e: &mut ErrorList, path: &Path, spec: &Value) {
 
 fn approval(e: &mut ErrorList, obj: &Value) {
     let group = obj.at("spec").s("group");
-    let protected = group == "k8s.io" || group.ends_with(".k8s.io") || group == "kubernetes.io" || group.ends_with(".kubernetes.io");
+    let protected = group == "k8s.io"
+        || group.ends_with(".k8s.io")
+        || group == "kubernetes.io"
+        || group.ends_with(".kubernetes.io");
     if !protected {
         return;
     }
@@ -200,7 +210,8 @@ pub(super) fn definition(obj: &Value, new: bool) -> ErrorList {
         scope => checks::one_of(&mut e, &path.child("scope"), scope, &["Cluster", "Namespaced"]),
     }
     if new && spec.flag("preserveUnknownFields") == Some(true) {
-        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        let why =
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         e.invalid(&path.child("preserveUnknownFields"), true, why);
     }
     let versions = spec.items("versions");
@@ -243,11 +254,11 @@ fn stored(e: &mut ErrorList, obj: &Value) {
             e.invalid(&path.index(i), *version, why);
         }
     }
-    if let Some(storage) = versions.iter().find(|v| v.flag("storage") == Some(true)) {
-        if !kept.contains(&storage.s("name")) {
-            let why = format!("must have the storage version {}", storage.s("name"));
-            e.invalid(&path, obj.at("status").at("storedVersions"), why);
-        }
+    if let Some(storage) = versions.iter().find(|v| v.flag("storage") == Some(true))
+        && !kept.contains(&storage.s("name"))
+    {
+        let why = format!("must have the storage version {}", storage.s("name"));
+        e.invalid(&path, obj.at("status").at("storedVersions"), why);
     }
 }
 

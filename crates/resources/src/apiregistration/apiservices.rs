@@ -52,7 +52,11 @@ fn check(obj: &Value) -> ErrorList {
             e.invalid(&path.child("caBundle"), format!("{bytes} bytes"), "local APIServices may not have a caBundle");
         }
         if insecure {
-            e.invalid(&path.child("insecureSkipTLSVerify"), true, "local APIServices may not have insecureSkipTLSVerify");
+            e.invalid(
+                &path.child("insecureSkipTLSVerify"),
+                true,
+                "local APIServices may not have insecureSkipTLSVerify",
+            );
         }
         return e;
     };

@@ -7,8 +7,7 @@ use serde_json::Value;
 use steersman_apimachinery::{ErrorList, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
-static INFO: ResourceInfo =
-    namespaced("apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision");
+static INFO: ResourceInfo = namespaced("apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision");
 
 static COLUMNS: &[Column] = &[
     NAME,
@@ -34,18 +33,14 @@ impl Strategy for ControllerRevisions {
         COLUMNS
     }
     fn cells(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
-        vec![
-            print::name(obj),
-            print::or_none(&controller(obj)),
-            print::number(obj, &["revision"]),
-            age_cell(obj, now),
-        ]
+        vec![print::name(obj), print::or_none(&controller(obj)), print::number(obj, &["revision"]), age_cell(obj, now)]
     }
 }
 
 /// The owner that controls the object, as `statefulset.apps/web`.
 fn controller(obj: &Value) -> String {
-    let Some(owner) = object::list(obj, &["metadata", "ownerReferences"]).iter().find(|o| object::bool(o, &["controller"]))
+    let Some(owner) =
+        object::list(obj, &["metadata", "ownerReferences"]).iter().find(|o| object::bool(o, &["controller"]))
     else {
         return String::new();
     };

@@ -1,6 +1,8 @@
 //! Daemon sets (rule: `pkg/registry/apps/daemonset`).
 
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide,
+};
 use crate::shared::defaults::{fill, fill_absent, member, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::workload;

@@ -1,6 +1,8 @@
 //! Deployments (rule: `pkg/registry/apps/deployment`, `pkg/apps/v1` `SetDefaults_Deployment`).
 
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide,
+};
 use crate::shared::defaults::{fill, fill_absent, member, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::workload::{self, SCALE_BY_SELECTOR};
@@ -18,7 +20,11 @@ static INFO: ResourceInfo = ResourceInfo {
 static COLUMNS: &[Column] = &[
     NAME,
     column("Ready", "string", "Number of the pod with ready state"),
-    column("Up-to-date", "string", "Total number of non-terminating pods targeted by this deployment that have the desired template spec."),
+    column(
+        "Up-to-date",
+        "string",
+        "Total number of non-terminating pods targeted by this deployment that have the desired template spec.",
+    ),
     column(
         "Available",
         "string",

@@ -1,6 +1,8 @@
 //! Replica sets (rule: `pkg/registry/apps/replicaset`).
 
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide,
+};
 use crate::shared::defaults::{fill_absent, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::workload::{self, SCALE_BY_SELECTOR};
@@ -27,7 +29,11 @@ static COLUMNS: &[Column] = &[
         "integer",
         "Replicas is the most recently observed number of non-terminating pods. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset",
     ),
-    column("Ready", "integer", "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition."),
+    column(
+        "Ready",
+        "integer",
+        "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition.",
+    ),
     AGE,
     CONTAINERS,
     IMAGES,

@@ -1,6 +1,8 @@
 //! Stateful sets (rule: `pkg/registry/apps/statefulset`).
 
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same,
+};
 use crate::shared::defaults::{claim_spec, fill, fill_absent, member, members, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::workload::{self, SCALE_BY_SELECTOR};

@@ -3,11 +3,11 @@
 use crate::common::same;
 use crate::shared::claim_template;
 use crate::shared::internal::Type::{Int, Plain, Pointer, Text};
-use crate::shared::internal::{Field, Show};
+use crate::shared::internal::{Field, Show, ShowSelector};
 use crate::shared::pod::{self, Rules};
 use crate::shared::rules::{
-    at_most_100_percent, does_not_match, int_or_percent, int_or_percent_value, known_finalizers, none_negative, not_decremented,
-    not_negative, selects,
+    at_most_100_percent, does_not_match, int_or_percent, int_or_percent_value, known_finalizers, none_negative,
+    not_decremented, not_negative, selects,
 };
 use serde_json::{Value, json};
 use steersman_apimachinery::selector::LabelSelector;
@@ -107,7 +107,7 @@ fn strict_selector(e: &mut ErrorList, spec: &Value, kind: &str, at: &Path) {
 
 fn not_empty(e: &mut ErrorList, selector: &Value, kind: &str, at: &Path) {
     if selector.as_object().is_none_or(serde_json::Map::is_empty) {
-        e.invalid(at, &json!({}), format_args!("empty selector is invalid for {kind}"));
+        e.invalid(at, json!({}), format_args!("empty selector is invalid for {kind}"));
     }
 }
 
@@ -115,7 +115,9 @@ fn not_empty(e: &mut ErrorList, selector: &Value, kind: &str, at: &Path) {
 fn immutable_selector(e: &mut ErrorList, obj: &Value, old: Option<&Value>) {
     if let Some(old) = old {
         let selector = |o| selector_of(spec_of(o));
-        validation::immutable(e, selector(obj), selector(old), &at_selector());
+        if selector(obj) != selector(old) {
+            e.invalid(&at_selector(), ShowSelector(selector(obj)), validation::FIELD_IMMUTABLE);
+        }
     }
 }
 

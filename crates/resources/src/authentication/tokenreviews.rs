@@ -57,7 +57,9 @@ impl Virtual for TokenReviews {
                     status.insert("audiences".into(), good_for.into());
                 }
             }
-            Ok(None) => {}
+            Ok(None) => {
+                status.insert("error".into(), "invalid bearer token".into());
+            }
             Err(why) => {
                 status.insert("error".into(), why.into());
             }

@@ -1,8 +1,8 @@
 //! `localsubjectaccessreviews`: whether somebody may do something in a namespace.
 
 use super::{GROUP, check_attributes, check_metadata, check_subject, decide, refuse, subject};
-use crate::namespaced;
 use crate::fields::Fields;
+use crate::namespaced;
 use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path, Status};
@@ -38,10 +38,14 @@ impl Virtual for LocalSubjectAccessReviews {
         if let Some(n) = spec.sub("nonResourceAttributes") {
             e.invalid(&Path::new("spec.nonResourceAttributes"), n, "disallowed on this kind of request");
         }
-        if let Some(r) = spec.sub("resourceAttributes") {
-            if r.s("namespace") != namespace {
-                e.invalid(&Path::new("spec.resourceAttributes.namespace"), r.s("namespace"), "must match metadata.namespace");
-            }
+        if let Some(r) = spec.sub("resourceAttributes")
+            && r.s("namespace") != namespace
+        {
+            e.invalid(
+                &Path::new("spec.resourceAttributes.namespace"),
+                r.s("namespace"),
+                "must match metadata.namespace",
+            );
         }
         refuse(INFO.kind, &e)?;
         let user = subject(spec);

@@ -22,7 +22,11 @@ fn check_attributes(e: &mut ErrorList, spec: &Value) {
     let path = Path::new("spec");
     match (spec.sub("resourceAttributes"), spec.sub("nonResourceAttributes")) {
         (Some(_), Some(n)) => {
-            e.invalid(&path.child("nonResourceAttributes"), n, "cannot be specified in combination with resourceAttributes");
+            e.invalid(
+                &path.child("nonResourceAttributes"),
+                n,
+                "cannot be specified in combination with resourceAttributes",
+            );
         }
         (None, None) => {
             let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";

@@ -194,7 +194,10 @@ fn parse_metric(m: &Value, current: bool) -> Value {
             }
         }
         let amount = amounts_of(current, value, average, None);
-        out.insert("object".into(), json!({ "describedObject": described, "metric": identifier(o, "selector"), amounts: amount }));
+        out.insert(
+            "object".into(),
+            json!({ "describedObject": described, "metric": identifier(o, "selector"), amounts: amount }),
+        );
     }
     if let Some(p) = m.get("pods") {
         let average = canonical(p.get(format!("{amounts}AverageValue")));
@@ -205,7 +208,8 @@ fn parse_metric(m: &Value, current: bool) -> Value {
         let Some(r) = m.get(kind) else { continue };
         let utilization = r.get(format!("{amounts}AverageUtilization")).filter(|v| v.is_i64()).cloned();
         let average = canonical(r.get(format!("{amounts}AverageValue")));
-        let mut source = json!({ "name": object::str(r, &["name"]), amounts: amounts_of(current, None, average, utilization) });
+        let mut source =
+            json!({ "name": object::str(r, &["name"]), amounts: amounts_of(current, None, average, utilization) });
         if kind == "containerResource" {
             source["container"] = object::str(r, &["container"]).into();
         }

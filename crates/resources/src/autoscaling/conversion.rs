@@ -97,7 +97,8 @@ pub fn to_v2(obj: &mut Value) {
 
 fn take_annotations(obj: &mut Value) -> Map<String, Value> {
     let mut found = Map::new();
-    let Some(map) = obj.get_mut("metadata").and_then(|m| m.get_mut("annotations")).and_then(Value::as_object_mut) else {
+    let Some(map) = obj.get_mut("metadata").and_then(|m| m.get_mut("annotations")).and_then(Value::as_object_mut)
+    else {
         return found;
     };
     for key in ALL {

@@ -20,12 +20,10 @@ const MONTHS: &[(&str, u64)] = &[
     ("nov", 11),
     ("dec", 12),
 ];
-const DAYS: &[(&str, u64)] =
-    &[("sun", 0), ("mon", 1), ("tue", 2), ("wed", 3), ("thu", 4), ("fri", 5), ("sat", 6)];
+const DAYS: &[(&str, u64)] = &[("sun", 0), ("mon", 1), ("tue", 2), ("wed", 3), ("thu", 4), ("fri", 5), ("sat", 6)];
 const FIELDS: [Bounds; 5] =
     [Bounds(0, 59, &[]), Bounds(0, 23, &[]), Bounds(1, 31, &[]), Bounds(1, 12, MONTHS), Bounds(0, 6, DAYS)];
-const DESCRIPTORS: &[&str] =
-    &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+const DESCRIPTORS: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
 /// Whether the schedule can be read.
 pub fn check(schedule: &str) -> Result<(), String> {
@@ -45,7 +43,10 @@ pub fn check(schedule: &str) -> Result<(), String> {
     if fields.len() != FIELDS.len() {
         return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
-    fields.iter().zip(&FIELDS).try_for_each(|(text, bounds)| text.split(',').filter(|r| !r.is_empty()).try_for_each(|r| range(r, bounds)))
+    fields
+        .iter()
+        .zip(&FIELDS)
+        .try_for_each(|(text, bounds)| text.split(',').filter(|r| !r.is_empty()).try_for_each(|r| range(r, bounds)))
 }
 
 fn descriptor(spec: &str) -> Result<(), String> {
@@ -53,8 +54,7 @@ fn descriptor(spec: &str) -> Result<(), String> {
         return Ok(());
     }
     match spec.strip_prefix("@every ") {
-        Some(duration) => go_duration(duration)
-            .map_err(|why| format!("failed to parse duration {spec}: {why}")),
+        Some(duration) => go_duration(duration).map_err(|why| format!("failed to parse duration {spec}: {why}")),
         None => Err(format!("unrecognized descriptor: {spec}")),
     }
 }
@@ -154,7 +154,16 @@ mod tests {
 
     #[test]
     fn schedules() {
-        let good = ["*/5 * * * *", "0 0 1 JAN mon-fri", "@hourly", "@every 1h30m", "? ? ? ? ?", "1-5/2 * * * *", "5/15 * * * *", "TZ=UTC 0 * * * *"];
+        let good = [
+            "*/5 * * * *",
+            "0 0 1 JAN mon-fri",
+            "@hourly",
+            "@every 1h30m",
+            "? ? ? ? ?",
+            "1-5/2 * * * *",
+            "5/15 * * * *",
+            "TZ=UTC 0 * * * *",
+        ];
         for s in good {
             assert_eq!(check(s), Ok(()), "{s}");
         }

@@ -2,7 +2,9 @@
 
 use super::jobs::{SELECTOR, default_spec, warn_about_high_completions};
 use super::validation;
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same,
+};
 use crate::shared::defaults::{fill, fill_absent, member};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::workload;

@@ -201,7 +201,11 @@ fn overlap(a: &str, b: &str) -> Option<i64> {
             .collect()
     };
     let b = spans(b);
-    spans(a).iter().flat_map(|x| b.iter().map(move |y| (x.0.max(y.0), x.1.min(y.1)))).find(|(x, y)| x <= y).map(|(x, _)| x)
+    spans(a)
+        .iter()
+        .flat_map(|x| b.iter().map(move |y| (x.0.max(y.0), x.1.min(y.1))))
+        .find(|(x, y)| x <= y)
+        .map(|(x, _)| x)
 }
 
 fn counts(e: &mut ErrorList, new: &Value, status: &Value, touched: &Touched, at: &Path) {

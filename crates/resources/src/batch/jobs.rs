@@ -1,7 +1,9 @@
 //! Jobs (rule: `pkg/registry/batch/job`).
 
 use super::{job_status, validation};
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide,
+};
 use crate::shared::defaults::{fill, fill_absent, member, members, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::workload;

@@ -3,7 +3,7 @@
 use super::{cron, job_status, policies};
 use crate::checks::Raw;
 use crate::shared::internal::Type::{List, Plain, Pointer, Text};
-use crate::shared::internal::{Field, Show};
+use crate::shared::internal::{Field, Show, ShowSelector};
 use crate::shared::pod::{self, Rules};
 use crate::shared::rules::{does_not_match, known_finalizers, none_negative, not_negative, selects, unchanged};
 use serde_json::Value;
@@ -85,7 +85,7 @@ fn generated_selector(e: &mut ErrorList, obj: &Value, prefixed: bool) {
     }
     let expected = |key: &str| wanted.iter().find(|w| w.2 && w.0 == key).map(|w| w.1);
     if LabelSelector::from_object(Some(selector)).is_ok_and(|s| !s.matches(expected)) {
-        e.invalid(&Path::new("spec").child("selector"), selector, "`selector` not auto-generated");
+        e.invalid(&Path::new("spec").child("selector"), ShowSelector(Some(selector)), "`selector` not auto-generated");
     }
 }
 
@@ -220,47 +220,33 @@ fn host_name(e: &mut ErrorList, obj: &Value, spec: &Value) {
 /// What may not change (rule: `ValidateJobSpecUpdate`).
 fn job_update(e: &mut ErrorList, spec: &Value, old: &Value, at: &Path) {
     let old_spec = old.get("spec").unwrap_or(NOTHING);
-    let field = |v: &Value, key: &str| v.get(key).cloned();
-    let mut immutable = |key: &str| {
-        validation::immutable(e, field(spec, key).as_ref(), field(old_spec, key).as_ref(), &at.child(key));
+    let immutable = |e: &mut ErrorList, key: &str, fields: &'static [Field]| {
+        if unchanged(spec, old_spec, key) {
+            return;
+        }
+        match spec.get(key) {
+            Some(v) if !fields.is_empty() => e.invalid(&at.child(key), Show(fields, v), validation::FIELD_IMMUTABLE),
+            v => e.invalid(&at.child(key), v, validation::FIELD_IMMUTABLE),
+        }
     };
-    let elastic = object::str(spec, &["completionMode"]) == "Indexed";
-    if !elastic {
-        immutable("completions");
-    }
-    immutable("selector");
-    if elastic
-        && !unchanged(spec, old_spec, "completions")
+    if object::str(spec, &["completionMode"]) != "Indexed" {
+        immutable(e, "completions", &[]);
+    } else if !unchanged(spec, old_spec, "completions")
         && let Some(n) = completions(spec)
         && object::int(spec, &["parallelism"]) != Some(n)
     {
         let why = format!("can only be modified in tandem with {}", at.child("parallelism"));
-        e.0.insert(0, {
-            let mut one = ErrorList::new();
-            one.invalid(&at.child("completions"), n, why);
-            one.0.remove(0)
-        });
+        e.invalid(&at.child("completions"), n, why);
+    }
+    if !unchanged(spec, old_spec, "selector") {
+        e.invalid(&at.child("selector"), ShowSelector(spec.get("selector")), validation::FIELD_IMMUTABLE);
     }
     template_update(e, spec, old, at);
-    validation::immutable(
-        e,
-        field(spec, "completionMode").as_ref(),
-        field(old_spec, "completionMode").as_ref(),
-        &at.child("completionMode"),
-    );
-    let mut shown = |key: &str, fields: &'static [Field]| {
-        if !unchanged(spec, old_spec, key) {
-            let at = at.child(key);
-            match spec.get(key) {
-                Some(v) if !fields.is_empty() => e.invalid(&at, Show(fields, v), validation::FIELD_IMMUTABLE),
-                v => e.invalid(&at, v, validation::FIELD_IMMUTABLE),
-            }
-        }
-    };
-    shown("podFailurePolicy", FAILURE_POLICY);
-    shown("backoffLimitPerIndex", &[]);
-    shown("managedBy", &[]);
-    shown("successPolicy", SUCCESS_POLICY);
+    immutable(e, "completionMode", &[]);
+    immutable(e, "podFailurePolicy", FAILURE_POLICY);
+    immutable(e, "backoffLimitPerIndex", &[]);
+    immutable(e, "managedBy", &[]);
+    immutable(e, "successPolicy", SUCCESS_POLICY);
 }
 
 /// The template of a job that runs may not change. Of one that is suspended, what concerns scheduling and the resources
@@ -313,9 +299,8 @@ pub fn indexes(text: &str, completions: i64) -> Result<i64, String> {
             part.parse().map_err(|_| format!("cannot convert string to integer for index: {}", go_quote(part)))?;
         if n >= completions { Err(format!("too large index: {}", go_quote(part))) } else { Ok(n) }
     };
-    let disorder = |previous: i64, current: i64| {
-        format!("non-increasing order, previous: {previous}, current: {current}")
-    };
+    let disorder =
+        |previous: i64, current: i64| format!("non-increasing order, previous: {previous}, current: {current}");
     let (mut total, mut last) = (0, None);
     if text.is_empty() {
         return Ok(0);
@@ -365,7 +350,7 @@ pub fn cron_job(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let old_template = old_spec.and_then(|o| object::get(o, &["jobTemplate", "spec", "template"]));
     job_spec_without_selector(&mut e, job, &at_job, &Rules::for_template(old_template));
     if let Some(selector) = job.get("selector") {
-        e.invalid(&at_job.child("selector"), selector, "`selector` will be auto-generated");
+        e.invalid(&at_job.child("selector"), ShowSelector(Some(selector)), "`selector` will be auto-generated");
     }
     if object::bool(job, &["manualSelector"]) {
         e.not_supported_in_order(&at_job.child("manualSelector"), true, &["nil", "false"]);
@@ -412,11 +397,7 @@ fn time_zone(e: &mut ErrorList, spec: &Value, at: &Path) {
         return e.invalid(at, zone, format!("unknown time zone {zone}"));
     }
     if zone.eq_ignore_ascii_case("Local") {
-        e.invalid(
-            at,
-            zone,
-            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-        );
+        e.invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
     }
     if !cron::is_time_zone(zone) {
         e.invalid(at, zone, format!("unknown time zone {zone}"));

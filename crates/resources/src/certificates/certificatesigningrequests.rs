@@ -1,7 +1,7 @@
 //! `certificatesigningrequests` (rule: `pkg/registry/certificates/certificates`).
 
-use super::csr_validation::{self, Allowed};
 use super::columns;
+use super::csr_validation::{self, Allowed};
 use crate::cluster_scoped;
 use crate::common::{age_cell, carry_over, object_subresource};
 use crate::fields::Fields;
@@ -111,6 +111,9 @@ impl Strategy for CertificateSigningRequests {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         csr_validation::update(new, old, Allowed::Nothing)
+    }
+    fn validate_name(&self, _name: &str, _prefix: bool) -> Vec<String> {
+        Vec::new()
     }
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["spec.signerName"]

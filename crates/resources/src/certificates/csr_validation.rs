@@ -45,7 +45,7 @@ fn request(text: &str) -> Result<(), String> {
     let block = Pem::iter_from_buffer(&bytes).next().and_then(Result::ok).filter(|b| b.label == "CERTIFICATE REQUEST");
     let block = block.ok_or(WRONG)?;
     match X509CertificationRequest::from_der(&block.contents) {
-        Ok((rest, _)) if rest.is_empty() => Ok(()),
+        Ok(([], csr)) => csr.verify_signature().map_err(|_| "x509: verification failure".to_owned()),
         Ok(_) => Err("asn1: syntax error: trailing data".into()),
         Err(_) => Err("asn1: structure error: malformed certificate request".into()),
     }
@@ -64,7 +64,7 @@ fn certificate(text: &str) -> Result<(), String> {
             return Err(format!("only CERTIFICATE PEM blocks are allowed, found \"{}\"", block.label));
         }
         match X509Certificate::from_der(&block.contents) {
-            Ok((rest, _)) if rest.is_empty() => count += 1,
+            Ok(([], _)) => count += 1,
             _ => return Err("x509: malformed certificate".into()),
         }
     }

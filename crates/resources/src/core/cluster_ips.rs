@@ -182,12 +182,11 @@ pub(super) async fn allocate_next(
 
 /// Gives an address back.
 pub(super) async fn release(cluster: &dyn Cluster, ip: &str) {
-    let result =
-        cluster.delete(&Context::loopback(), GROUP, "ipaddresses", "", ip, DeleteOptions::default()).await;
-    if let Err(s) = result {
-        if s.reason != Reason::NotFound {
-            tracing::warn!(ip, error = %s, "could not give a cluster IP back");
-        }
+    let result = cluster.delete(&Context::loopback(), GROUP, "ipaddresses", "", ip, DeleteOptions::default()).await;
+    if let Err(s) = result
+        && s.reason != Reason::NotFound
+    {
+        tracing::warn!(ip, error = %s, "could not give a cluster IP back");
     }
 }
 
@@ -195,10 +194,10 @@ pub(super) async fn release(cluster: &dyn Cluster, ip: &str) {
 pub(super) async fn repair(cluster: &dyn Cluster) {
     for svc in cluster.list("", "services", "") {
         for ip in svc.at("spec").strings("clusterIPs").iter().filter_map(|s| ip::parse_sloppy(s)) {
-            if cluster.get(GROUP, "ipaddresses", "", &ip.to_string()).is_none() {
-                if let Err(e) = create(cluster, ip, &svc).await {
-                    tracing::warn!(%ip, service = object::name(&svc), error = %e, "could not repair a cluster IP");
-                }
+            if cluster.get(GROUP, "ipaddresses", "", &ip.to_string()).is_none()
+                && let Err(e) = create(cluster, ip, &svc).await
+            {
+                tracing::warn!(%ip, service = object::name(&svc), error = %e, "could not repair a cluster IP");
             }
         }
     }

@@ -40,6 +40,7 @@ pub(super) fn check_immutable(e: &mut ErrorList, new: &Value, old: &Value, field
 
 fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    crate::shared::rules::known_finalizers(&mut e, obj);
     let mut total = 0;
     let binary: BTreeSet<&str> = obj.entries("binaryData").into_iter().map(|(k, _)| k).collect();
     for (key, value) in obj.entries("data") {
@@ -56,7 +57,8 @@ fn check(obj: &Value) -> ErrorList {
         total += value.as_str().map_or(0, decoded_len);
     }
     if total > MAX_SIZE {
-        e.too_long(&Path::root(), MAX_SIZE);
+        // Upstream names no field here, and prints it so.
+        e.too_long(&Path::root().key(""), MAX_SIZE);
     }
     e
 }
@@ -70,6 +72,9 @@ impl Strategy for ConfigMaps {
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = ErrorList::new();

@@ -141,7 +141,9 @@ fn shown(obj: &Value) -> String {
         }
         for p in ports {
             let port = object::int(p, &["port"]).unwrap_or(0);
-            all.extend(ips().map(|ip| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }));
+            all.extend(
+                ips().map(|ip| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }),
+            );
         }
     }
     match all.len() {

@@ -62,7 +62,10 @@ fn check_bounds(e: &mut ErrorList, path: &Path, item: &Value) {
             e.forbidden(&path.child(list), "may not be specified when `type` is 'Pod'");
         }
     }
-    if kind == "PersistentVolumeClaim" && item.at("min").sub("storage").is_none() && item.at("max").sub("storage").is_none() {
+    if kind == "PersistentVolumeClaim"
+        && item.at("min").sub("storage").is_none()
+        && item.at("max").sub("storage").is_none()
+    {
         let why = "either minimum or maximum storage value is required, but neither was provided";
         e.required(&path.child("limits"), why);
     }
@@ -80,38 +83,38 @@ fn check_one(e: &mut ErrorList, path: &Path, item: &Value, name: &str) {
     let at = |list: &str| path.child(list).key(name);
     let (min, max) = (get("min"), get("max"));
     let (default, request, ratio) = (get("default"), get("defaultRequest"), get("maxLimitRequestRatio"));
-    if let (Some(min), Some(max)) = (&min, &max) {
-        if min > max {
-            e.invalid(&at("min"), min.to_string(), format!("min value {min} is greater than max value {max}"));
-        }
+    if let (Some(min), Some(max)) = (&min, &max)
+        && min > max
+    {
+        e.invalid(&at("min"), min.to_string(), format!("min value {min} is greater than max value {max}"));
     }
-    if let (Some(request), Some(min)) = (&request, &min) {
-        if min > request {
-            let why = format!("min value {min} is greater than default request value {request}");
-            e.invalid(&at("defaultRequest"), request.to_string(), why);
-        }
+    if let (Some(request), Some(min)) = (&request, &min)
+        && min > request
+    {
+        let why = format!("min value {min} is greater than default request value {request}");
+        e.invalid(&at("defaultRequest"), request.to_string(), why);
     }
-    if let (Some(request), Some(max)) = (&request, &max) {
-        if request > max {
-            let why = format!("default request value {request} is greater than max value {max}");
-            e.invalid(&at("defaultRequest"), request.to_string(), why);
-        }
+    if let (Some(request), Some(max)) = (&request, &max)
+        && request > max
+    {
+        let why = format!("default request value {request} is greater than max value {max}");
+        e.invalid(&at("defaultRequest"), request.to_string(), why);
     }
-    if let (Some(request), Some(default)) = (&request, &default) {
-        if request > default {
-            let why = format!("default request value {request} is greater than default limit value {default}");
-            e.invalid(&at("defaultRequest"), request.to_string(), why);
-        }
+    if let (Some(request), Some(default)) = (&request, &default)
+        && request > default
+    {
+        let why = format!("default request value {request} is greater than default limit value {default}");
+        e.invalid(&at("defaultRequest"), request.to_string(), why);
     }
-    if let (Some(default), Some(min)) = (&default, &min) {
-        if min > default {
-            e.invalid(&at("default"), min.to_string(), format!("min value {min} is greater than default value {default}"));
-        }
+    if let (Some(default), Some(min)) = (&default, &min)
+        && min > default
+    {
+        e.invalid(&at("default"), min.to_string(), format!("min value {min} is greater than default value {default}"));
     }
-    if let (Some(default), Some(max)) = (&default, &max) {
-        if default > max {
-            e.invalid(&at("default"), max.to_string(), format!("default value {default} is greater than max value {max}"));
-        }
+    if let (Some(default), Some(max)) = (&default, &max)
+        && default > max
+    {
+        e.invalid(&at("default"), max.to_string(), format!("default value {default} is greater than max value {max}"));
     }
     if let Some(ratio) = &ratio {
         let path = at("maxLimitRequestRatio");
@@ -125,11 +128,12 @@ fn check_one(e: &mut ErrorList, path: &Path, item: &Value, name: &str) {
             }
         }
     }
-    if let (Some(default), Some(request)) = (&default, &request) {
-        if !resource_names::is_overcommit_allowed(name) && default != request {
-            let why = format!("default value {default} must equal to defaultRequest value {request} in {name}");
-            e.invalid(&at("defaultRequest"), request.to_string(), why);
-        }
+    if let (Some(default), Some(request)) = (&default, &request)
+        && !resource_names::is_overcommit_allowed(name)
+        && default != request
+    {
+        let why = format!("default value {default} must equal to defaultRequest value {request} in {name}");
+        e.invalid(&at("defaultRequest"), request.to_string(), why);
     }
 }
 

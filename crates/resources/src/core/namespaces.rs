@@ -53,10 +53,10 @@ impl Strategy for Namespaces {
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         object::set(obj, &["status"], json!({"phase": "Active"}));
         let finalizers = object::entry(obj, &["spec"]).entry("finalizers").or_insert_with(|| json!([]));
-        if let Some(list) = finalizers.as_array_mut() {
-            if !list.iter().any(|f| f == FINALIZER) {
-                list.push(FINALIZER.into());
-            }
+        if let Some(list) = finalizers.as_array_mut()
+            && !list.iter().any(|f| f == FINALIZER)
+        {
+            list.push(FINALIZER.into());
         }
         defaults(obj);
     }

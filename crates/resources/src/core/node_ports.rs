@@ -70,6 +70,19 @@ fn key(svc: &Value) -> String {
 }
 
 impl NodePorts {
+    /// Begins a change of `svc` that takes no ports, though it may give some back.
+    pub(super) fn begin_release(&self, cluster: &dyn Cluster, svc: &Value, dry_run: bool) -> PortOperation {
+        PortOperation {
+            owner: key(svc),
+            uid: object::uid(svc).to_owned(),
+            range: cluster.config().node_ports,
+            dry_run,
+            used: BTreeSet::new(),
+            taken: Vec::new(),
+            to_release: Vec::new(),
+        }
+    }
+
     /// Begins a change of `svc`.
     pub(super) fn begin(&self, cluster: &dyn Cluster, svc: &Value, dry_run: bool) -> PortOperation {
         let mut guard = self.book.lock();
@@ -87,15 +100,7 @@ impl NodePorts {
             }
         }
         book.released.retain(|r| shown.contains(r));
-        PortOperation {
-            owner: key(svc),
-            uid: object::uid(svc).to_owned(),
-            range: cluster.config().node_ports,
-            dry_run,
-            used,
-            taken: Vec::new(),
-            to_release: Vec::new(),
-        }
+        PortOperation { used, ..self.begin_release(cluster, svc, dry_run) }
     }
 
     /// Takes one port.

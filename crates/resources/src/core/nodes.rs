@@ -29,7 +29,9 @@ fn defaults(obj: &mut Value) {
     let first = obj.at("spec").strings("podCIDRs").first().map(|s| (*s).to_owned());
     match first {
         Some(first) if one.is_empty() => object::set(obj, &["spec", "podCIDR"], first),
-        first if !one.is_empty() && first.as_ref() != Some(&one) => object::set(obj, &["spec", "podCIDRs"], json!([one])),
+        first if !one.is_empty() && first.as_ref() != Some(&one) => {
+            object::set(obj, &["spec", "podCIDRs"], json!([one]))
+        }
         _ => {}
     }
 }

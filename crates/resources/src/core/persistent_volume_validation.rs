@@ -3,11 +3,17 @@
 use super::resource_names;
 use crate::checks;
 use crate::fields::Fields;
+use crate::shared::internal::{Field, Show, Type};
 use crate::shared::pod::{volume_plugins as plugins, volumes};
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path};
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+const REQUIREMENT: &[Field] = &[Field("key", Type::Text), Field("operator", Type::Text), Field("values", Type::Plain)];
+const TERM: &[Field] =
+    &[Field("matchExpressions", Type::List(REQUIREMENT)), Field("matchFields", Type::List(REQUIREMENT))];
+const AFFINITY: &[Field] = &[Field("required", Type::Pointer(&[Field("nodeSelectorTerms", Type::List(TERM))]))];
 
 type Check = fn(&mut ErrorList, &Value, &Path);
 
@@ -41,7 +47,11 @@ fn glusterfs(e: &mut ErrorList, v: &Value, at: &Path) {
     plugins::glusterfs(e, v, at);
     if let Some(ns) = v.opt_s("endpointsNamespace") {
         if ns.is_empty() {
-            e.invalid(&at.child("endpointsNamespace"), ns, "if the endpointnamespace is set, it must be a valid namespace name");
+            e.invalid(
+                &at.child("endpointsNamespace"),
+                ns,
+                "if the endpointnamespace is set, it must be a valid namespace name",
+            );
         } else {
             checks::label(e, &at.child("endpointsNamespace"), ns);
         }
@@ -62,10 +72,10 @@ fn secret_reference(e: &mut ErrorList, v: &Value, at: &Path, field: &str) {
 fn iscsi(e: &mut ErrorList, v: &Value, at: &Path) {
     // The pod's form has a reference by name only; the rest is the same.
     let mut plain = v.clone();
-    if let Some(m) = plain.as_object_mut() {
-        if let Some(secret) = m.get_mut("secretRef").and_then(Value::as_object_mut) {
-            secret.remove("namespace");
-        }
+    if let Some(m) = plain.as_object_mut()
+        && let Some(secret) = m.get_mut("secretRef").and_then(Value::as_object_mut)
+    {
+        secret.remove("namespace");
     }
     plugins::iscsi(e, &plain, at);
 }
@@ -113,12 +123,9 @@ fn csi(e: &mut ErrorList, v: &Value, at: &Path) {
     if v.s("volumeHandle").is_empty() {
         e.required(&at.child("volumeHandle"), "");
     }
-    for field in [
-        "controllerPublishSecretRef",
-        "controllerExpandSecretRef",
-        "nodePublishSecretRef",
-        "nodeExpandSecretRef",
-    ] {
+    for field in
+        ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"]
+    {
         secret_reference(e, v, at, field);
     }
 }
@@ -261,20 +268,25 @@ pub(super) fn update(e: &mut ErrorList, new: &Value, old: &Value) {
         let mut all: Vec<(&str, Value)> = SOURCES.iter().filter_map(|(n, _)| Some((*n, s.sub(n)?.clone()))).collect();
         // A secret for expanding the volume may be added.
         for (name, value) in &mut all {
-            if *name == "csi" && other.at("csi").sub("controllerExpandSecretRef").is_none() {
-                if let Some(m) = value.as_object_mut() {
-                    m.remove("controllerExpandSecretRef");
-                }
+            if *name == "csi"
+                && other.at("csi").sub("controllerExpandSecretRef").is_none()
+                && let Some(m) = value.as_object_mut()
+            {
+                m.remove("controllerExpandSecretRef");
             }
         }
         all
     };
     if source(spec, was) != source(was, was) {
-        e.forbidden(&Path::new("spec").child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation");
+        e.forbidden(
+            &Path::new("spec").child("persistentvolumesource"),
+            "spec.persistentvolumesource is immutable after creation",
+        );
     }
     checks::immutable(e, &Path::new("volumeMode"), spec.at("volumeMode"), was.at("volumeMode"));
     if was.sub("nodeAffinity").is_some() {
-        checks::immutable(e, &Path::new("nodeAffinity"), spec.at("nodeAffinity"), was.at("nodeAffinity"));
+        let (is, before) = (spec.at("nodeAffinity"), was.at("nodeAffinity"));
+        checks::immutable_shown(e, &Path::new("nodeAffinity"), is, before, Show(AFFINITY, is));
     }
     if was.opt_s("volumeAttributesClassName").is_some() && spec.opt_s("volumeAttributesClassName").is_none() {
         let at = Path::new("spec").child("volumeAttributesClassName");

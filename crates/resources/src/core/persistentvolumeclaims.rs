@@ -4,10 +4,12 @@ use super::persistentvolumes::{access_modes, class, or_unset, phase};
 use super::{columns, resource_names};
 use crate::common::{age_cell, carry_over, default_str, object_subresource};
 use crate::fields::Fields;
+use crate::shared::pod::internal::CLAIM_SPEC;
 use crate::shared::quantity::amount;
-use crate::shared::{claim_template, print};
+use crate::shared::{claim_template, internal, print, volume_warnings};
 use crate::{checks, namespaced};
 use serde_json::{Value, json};
+use steersman_apimachinery::quantity::Format;
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
 
@@ -39,7 +41,10 @@ fn usable(source: &Value) -> bool {
 /// Brings the older and the newer field for a data source in line (rule: `pkg/api/persistentvolumeclaim`).
 fn align_data_sources(obj: &mut Value, old: Option<&Value>) {
     let was = |field: &str| old.is_some_and(|o| o.at("spec").sub(field).is_some());
-    if !was("dataSource") && obj.at("spec").sub("dataSource").is_some_and(|s| !usable(s)) && obj.at("spec").sub("dataSourceRef").is_none() {
+    if !was("dataSource")
+        && obj.at("spec").sub("dataSource").is_some_and(|s| !usable(s))
+        && obj.at("spec").sub("dataSourceRef").is_none()
+    {
         object::remove(obj, &["spec", "dataSource"]);
     }
     if !was("dataSourceRef") && !obj.at("spec").at("dataSourceRef").s("namespace").is_empty() {
@@ -57,16 +62,29 @@ fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
     let (spec, path) = (obj.at("spec"), Path::new("spec"));
     claim_template::claim_spec(&mut e, spec, &path);
-    if let (Some(a), Some(b)) = (spec.sub("dataSource"), spec.sub("dataSourceRef")) {
-        if ["apiGroup", "kind", "name"].iter().any(|f| a.s(f) != b.s(f)) {
-            e.invalid(&path, json!({}), "must match dataSourceRef");
-        }
+    if let (Some(a), Some(b)) = (spec.sub("dataSource"), spec.sub("dataSourceRef"))
+        && ["apiGroup", "kind", "name"].iter().any(|f| a.s(f) != b.s(f))
+    {
+        e.invalid(&path, json!({}), "must match dataSourceRef");
     }
     e
 }
 
 fn storage(obj: &Value, path: &[&str]) -> Option<steersman_apimachinery::Quantity> {
     object::get(obj, path).and_then(amount)
+}
+
+/// A spec whose amounts are written in one form, so that equal ones compare as equal.
+fn comparable(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    for list in ["/resources/requests", "/resources/limits"] {
+        for value in spec.pointer_mut(list).and_then(Value::as_object_mut).into_iter().flat_map(|m| m.values_mut()) {
+            if let Some(q) = amount(value) {
+                *value = q.with_format(Format::DecimalSI).to_string().into();
+            }
+        }
+    }
+    spec
 }
 
 fn check_update(new: &Value, old: &Value) -> ErrorList {
@@ -84,7 +102,7 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
         object::remove(&mut is, &["storageClassName"]);
     } else {
         if annotation(new) != annotation(old) {
-            let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
+            let path = Path::new("metadata").child(CLASS_ANNOTATION);
             e.invalid(&path, annotation(new).unwrap_or_default(), checks::IMMUTABLE);
         }
         // A claim without a class may get one.
@@ -97,8 +115,8 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
             carry_over(&mut is, &was, field);
         }
     }
-    if is != was {
-        e.forbidden(&Path::new("spec"), SPEC_IMMUTABLE);
+    if comparable(&is) != comparable(&was) {
+        e.forbidden(&Path::new("spec"), format!("{SPEC_IMMUTABLE}\n{}", internal::diff(CLAIM_SPEC, &was, &is)));
     }
     let size = ["spec", "resources", "requests", "storage"];
     if let (Some(a), Some(b)) = (storage(new, &size), storage(old, &size)) {
@@ -108,7 +126,12 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
             e.forbidden(&path, "field can not be less than status.capacity");
         }
     }
-    checks::immutable(&mut e, &Path::new("volumeMode"), new.at("spec").at("volumeMode"), old.at("spec").at("volumeMode"));
+    checks::immutable(
+        &mut e,
+        &Path::new("volumeMode"),
+        new.at("spec").at("volumeMode"),
+        old.at("spec").at("volumeMode"),
+    );
     let class = |o: &Value| o.at("spec").opt_s("volumeAttributesClassName").map(str::to_owned);
     let path = Path::new("spec").child("volumeAttributesClassName");
     match (class(old), class(new)) {
@@ -144,6 +167,12 @@ impl Strategy for PersistentVolumeClaims {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         check_update(new, old)
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        volume_warnings::claim(ctx, obj.at("spec"), &Path::new("spec"));
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        volume_warnings::claim(ctx, new.at("spec"), &Path::new("spec"));
     }
     fn returns_deleted_object(&self) -> bool {
         true

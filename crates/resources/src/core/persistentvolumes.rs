@@ -4,7 +4,9 @@ use super::{columns, persistent_volume_validation as validation, resource_names}
 use crate::cluster_scoped;
 use crate::common::{age_cell, carry_over, default_str, default_value, object_subresource};
 use crate::fields::Fields;
+use crate::shared::pod_warnings::old_node_label;
 use crate::shared::print;
+use crate::shared::quantity::amount;
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
@@ -46,7 +48,8 @@ pub(super) fn access_modes(modes: &[&str]) -> String {
 
 /// The storage class of a volume or claim: the old annotation wins.
 pub(super) fn class(obj: &Value) -> &str {
-    object::annotation(obj, "volume.beta.kubernetes.io/storage-class").unwrap_or_else(|| obj.at("spec").s("storageClassName"))
+    object::annotation(obj, "volume.beta.kubernetes.io/storage-class")
+        .unwrap_or_else(|| obj.at("spec").s("storageClassName"))
 }
 
 /// A field of the spec, `<unset>` where it is absent.
@@ -57,6 +60,53 @@ pub(super) fn or_unset(obj: &Value, field: &str) -> Value {
 /// `status.phase`, or that the object is going away.
 pub(super) fn phase(obj: &Value) -> Value {
     if object::is_deleting(obj) { "Terminating".into() } else { obj.at("status").s("phase").into() }
+}
+
+/// The warnings about a volume (rule: `pkg/api/persistentvolume` `GetWarningsForPersistentVolume`).
+fn warn(ctx: &Context, obj: &Value) {
+    const OLD_ANNOTATIONS: &[(&str, &str)] = &[
+        (
+            "volume.beta.kubernetes.io/storage-class",
+            "deprecated since v1.8; use \"storageClassName\" attribute instead",
+        ),
+        ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead"),
+    ];
+    const GONE: &[(&str, &str, &str)] = &[
+        ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+        ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+        ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+        ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+        ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+        ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+    ];
+    let (spec, path) = (obj.at("spec"), Path::new("spec"));
+    for (annotation, why) in OLD_ANNOTATIONS {
+        if object::annotation(obj, annotation).is_some() {
+            ctx.warn(format!("metadata.annotations[{annotation}]: {why}"));
+        }
+    }
+    let terms = spec.at("nodeAffinity").at("required").items("nodeSelectorTerms");
+    for (i, term) in terms.iter().enumerate() {
+        for (j, e) in term.items("matchExpressions").iter().enumerate() {
+            if let Some(why) = old_node_label(e.s("key")) {
+                let at = path.child("nodeAffinity").child("required").child("nodeSelectorTerms").index(i);
+                ctx.warn(format!("{}: {} is {why}", at.child("matchExpressions").index(j).child("key"), e.s("key")));
+            }
+        }
+    }
+    if spec.s("persistentVolumeReclaimPolicy") == "Recycle" {
+        ctx.warn(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+        );
+    }
+    if let Some(q) = spec.at("capacity").sub("storage").and_then(amount).filter(|q| q.milli_value() % 1000 != 0) {
+        ctx.warn(format!("spec.capacity[storage]: fractional byte value \"{q}\" is invalid, must be an integer"));
+    }
+    for (kind, name, why) in GONE {
+        if spec.sub(kind).is_some() {
+            ctx.warn(format!("spec.{name}: {why}"));
+        }
+    }
 }
 
 /// The strategy of `persistentvolumes`.
@@ -84,6 +134,12 @@ impl Strategy for PersistentVolumes {
         let mut e = self.validate(ctx, new);
         validation::update(&mut e, new, old);
         e
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn(ctx, obj);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        warn(ctx, new);
     }
     fn returns_deleted_object(&self) -> bool {
         true
@@ -134,7 +190,8 @@ impl Strategy for PersistentVolumeStatus {
     fn prepare_for_update(&self, ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);
         let (is, was) = (new.at("status"), old.at("status"));
-        let same_time = !is.has("lastPhaseTransitionTime") || is.at("lastPhaseTransitionTime") == was.at("lastPhaseTransitionTime");
+        let same_time =
+            !is.has("lastPhaseTransitionTime") || is.at("lastPhaseTransitionTime") == was.at("lastPhaseTransitionTime");
         if is.s("phase") != was.s("phase") && same_time {
             object::set(new, &["status", "lastPhaseTransitionTime"], second(ctx));
         }

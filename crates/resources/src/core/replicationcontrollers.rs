@@ -1,7 +1,9 @@
 //! Replication controllers, what replica sets were before them (rule: `pkg/registry/core/replicationcontroller`).
 
 use crate::apps::validation::{replica_set_status, replica_template};
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same, wide,
+};
 use crate::shared::defaults::{fill_absent, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
 use crate::shared::rules::{does_not_match, known_finalizers, not_negative};

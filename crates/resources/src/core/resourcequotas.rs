@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
 
-static INFO: ResourceInfo =
-    ResourceInfo { short_names: &["quota"], ..namespaced("", "v1", "resourcequotas", "resourcequota", "ResourceQuota") };
+static INFO: ResourceInfo = ResourceInfo {
+    short_names: &["quota"],
+    ..namespaced("", "v1", "resourcequotas", "resourcequota", "ResourceQuota")
+};
 
 const SCOPES: &[&str] = &[
     "Terminating",
@@ -137,9 +139,8 @@ impl Strategy for ResourceQuotas {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = check(new);
-        let scopes = |o: &Value| -> BTreeSet<String> {
-            o.at("spec").strings("scopes").into_iter().map(str::to_owned).collect()
-        };
+        let scopes =
+            |o: &Value| -> BTreeSet<String> { o.at("spec").strings("scopes").into_iter().map(str::to_owned).collect() };
         if scopes(new) != scopes(old) {
             e.invalid(&Path::new("spec").child("scopes"), new.at("spec").at("scopes"), crate::checks::IMMUTABLE);
         }

@@ -29,23 +29,17 @@ fn check(obj: &Value) -> ErrorList {
     }
     let absent = |key: &str| obj.at("data").opt_s(key).is_none();
     match obj.s("type") {
-        "kubernetes.io/service-account-token" => {
-            if object::annotation(obj, SERVICE_ACCOUNT).is_none_or(str::is_empty) {
-                e.required(&Path::new("metadata").child("annotations").key(SERVICE_ACCOUNT), "");
-            }
+        "kubernetes.io/service-account-token" if object::annotation(obj, SERVICE_ACCOUNT).is_none_or(str::is_empty) => {
+            e.required(&Path::new("metadata").child("annotations").key(SERVICE_ACCOUNT), "");
         }
         "kubernetes.io/dockercfg" => check_json(&mut e, obj, ".dockercfg"),
         "kubernetes.io/dockerconfigjson" => check_json(&mut e, obj, ".dockerconfigjson"),
-        "kubernetes.io/basic-auth" => {
-            if absent("username") && absent("password") {
-                e.required(&data.key("username"), "");
-                e.required(&data.key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if absent("username") && absent("password") => {
+            e.required(&data.key("username"), "");
+            e.required(&data.key("password"), "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if obj.at("data").s("ssh-privatekey").is_empty() {
-                e.required(&data.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if obj.at("data").s("ssh-privatekey").is_empty() => {
+            e.required(&data.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {
@@ -66,21 +60,48 @@ fn check_json(e: &mut ErrorList, obj: &Value, key: &str) {
         return;
     };
     let bytes = STANDARD.decode(text).unwrap_or_default();
-    if let Err(why) = serde_json::from_slice::<Value>(&bytes) {
-        e.invalid(&path, "<secret contents redacted>", go_json_error(&bytes, &why));
+    let why = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(other) => {
+            format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&other))
+        }
+        Err(why) => go_json_error(&bytes, &why),
+    };
+    e.invalid(&path, "<secret contents redacted>", why);
+}
+
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "number",
     }
 }
 
-/// What Go's JSON decoder says about bytes that are no JSON.
+/// What Go's JSON decoder says about bytes that are no JSON: where a value should begin, within a literal, or at the end.
 fn go_json_error(bytes: &[u8], why: &serde_json::Error) -> String {
-    if why.is_eof() || bytes.is_empty() {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_start();
+    let Some(first) = text.chars().next() else { return "unexpected end of JSON input".into() };
+    if let Some(word) = ["null", "true", "false"].into_iter().find(|w| w.starts_with(first)) {
+        let wrong = text.chars().zip(word.chars()).find(|(got, want)| got != want);
+        return match wrong {
+            Some((got, want)) => format!("invalid character '{got}' in literal {word} (expecting '{want}')"),
+            None => "unexpected end of JSON input".into(),
+        };
+    }
+    if why.is_eof() {
         return "unexpected end of JSON input".into();
     }
-    let text = String::from_utf8_lossy(bytes);
-    let (line, column) = (why.line(), why.column());
-    let at = text.lines().nth(line.saturating_sub(1)).and_then(|l| l.chars().nth(column.saturating_sub(1)));
-    let c = at.or_else(|| text.trim_start().chars().next()).unwrap_or(' ');
-    format!("invalid character '{c}' looking for beginning of value")
+    let line = text.lines().nth(why.line().saturating_sub(1));
+    let c = line.and_then(|l| l.chars().nth(why.column().saturating_sub(1))).unwrap_or(first);
+    let place = match () {
+        () if why.to_string().starts_with("trailing characters") => "after top-level value",
+        () if why.to_string().starts_with("key must be a string") => "looking for beginning of object key string",
+        () => "looking for beginning of value",
+    };
+    format!("invalid character '{c}' {place}")
 }
 
 /// The strategy of `secrets`.

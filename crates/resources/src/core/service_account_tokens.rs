@@ -102,7 +102,15 @@ async fn bind(cluster: &dyn Cluster, namespace: &str, account: &str, target: &Va
     Ok(bound)
 }
 
-fn claims(issuer: &str, account: &Value, bound: &Bound, audiences: &Value, now: i64, lifetime: i64, warn_after: i64) -> Value {
+fn claims(
+    issuer: &str,
+    account: &Value,
+    bound: &Bound,
+    audiences: &Value,
+    now: i64,
+    lifetime: i64,
+    warn_after: i64,
+) -> Value {
     let (namespace, name) = (object::namespace(account), object::name(account));
     let mut private = Map::new();
     private.insert("namespace".into(), namespace.into());
@@ -139,10 +147,9 @@ impl CreateSubresource for Tokens {
         _dry_run: bool,
     ) -> Result<Value, Status> {
         default_value(&mut body, &["spec", "expirationSeconds"], 3600);
-        for (field, given, want) in [
-            ("name", object::name(&body), name),
-            ("namespace", object::namespace(&body), namespace),
-        ] {
+        for (field, given, want) in
+            [("name", object::name(&body), name), ("namespace", object::namespace(&body), namespace)]
+        {
             if !given.is_empty() && given != want {
                 let mut e = ErrorList::new();
                 let why = format!("must match the service account {field} if specified");
@@ -158,6 +165,7 @@ impl CreateSubresource for Tokens {
         object::set(&mut body, &["metadata", "name"], name);
         object::set(&mut body, &["metadata", "namespace"], namespace);
         object::set(&mut body, &["metadata", "creationTimestamp"], time(ctx.now.as_second()));
+        object::set(&mut body, &["metadata", "uid"], uuid::Uuid::new_v4().to_string());
         let errors = check(body.at("spec"));
         if !errors.is_empty() {
             return Err(Status::invalid(&KIND, "", &errors));

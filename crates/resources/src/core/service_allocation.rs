@@ -50,8 +50,12 @@ pub(super) async fn allocate(
     dry_run: bool,
 ) -> Result<Allocation, Status> {
     families(cluster, svc, old)?;
-    let mut done =
-        Allocation { ips_taken: Vec::new(), ips_to_release: Vec::new(), ports: NODE_PORTS.begin(cluster, svc, dry_run) };
+    let ports = if needs_node_port(svc) {
+        NODE_PORTS.begin(cluster, svc, dry_run)
+    } else {
+        NODE_PORTS.begin_release(cluster, svc, dry_run)
+    };
+    let mut done = Allocation { ips_taken: Vec::new(), ips_to_release: Vec::new(), ports };
     let result = match addresses(cluster, svc, old, dry_run, &mut done).await {
         Ok(()) => node_ports(svc, old, &mut done.ports),
         Err(e) => Err(e),
@@ -248,11 +252,13 @@ fn node_ports(svc: &mut Value, old: Option<&Value>, op: &mut PortOperation) -> R
             let number = ports[i].int("port").unwrap_or(0);
             if wanted == 0 && old.is_none() {
                 let chosen = ports.iter().filter(|p| p.int("port") == Some(number));
-                wanted = shared.get(&number).copied().unwrap_or_else(|| {
-                    chosen.filter_map(|p| p.int("nodePort")).find(|p| *p != 0).unwrap_or(0)
-                });
+                wanted = shared
+                    .get(&number)
+                    .copied()
+                    .unwrap_or_else(|| chosen.filter_map(|p| p.int("nodePort")).find(|p| *p != 0).unwrap_or(0));
             }
-            let mine = |p: i64, op: &PortOperation| u16::try_from(p).is_ok_and(|p| had.contains(&p) || op.taken.contains(&p));
+            let mine =
+                |p: i64, op: &PortOperation| u16::try_from(p).is_ok_and(|p| had.contains(&p) || op.taken.contains(&p));
             if wanted == 0 {
                 let next = NODE_PORTS
                     .allocate_next(op)
@@ -282,9 +288,9 @@ fn node_ports(svc: &mut Value, old: Option<&Value>, op: &mut PortOperation) -> R
                 .map_err(|e| plain_failure(format!("failed to allocate a HealthCheck NodePort {wanted}: {e}")))?;
             object::set(svc, &["spec", "healthCheckNodePort"], i64::from(next));
         } else if !u16::try_from(wanted).is_ok_and(|p| had.contains(&p)) {
-            NODE_PORTS
-                .allocate(op, wanted)
-                .map_err(|e| plain_failure(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}")))?;
+            NODE_PORTS.allocate(op, wanted).map_err(|e| {
+                plain_failure(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}"))
+            })?;
         }
     }
     let now: BTreeSet<u16> = ports_of(svc).into_iter().collect();

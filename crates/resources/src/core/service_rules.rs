@@ -92,7 +92,9 @@ pub(super) fn defaults(svc: &mut Value) {
         object::set(svc, &["spec", "externalTrafficPolicy"], "Cluster");
     }
     let kind = accessible_kind.as_str();
-    if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") && svc.at("spec").opt_s("internalTrafficPolicy").is_none() {
+    if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP")
+        && svc.at("spec").opt_s("internalTrafficPolicy").is_none()
+    {
         object::set(svc, &["spec", "internalTrafficPolicy"], "Cluster");
     }
     if kind == "LoadBalancer" {
@@ -153,16 +155,16 @@ pub(super) fn patch_allocated(svc: &mut Value, old: &Value) {
             .filter_map(|p| Some((p.s("name").to_owned(), p.int("nodePort")?)))
             .collect();
         for port in svc.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
-            if port.int("nodePort").unwrap_or(0) == 0 {
-                if let Some(was) = by_name.get(port.s("name")) {
-                    if taken.insert(*was) {
-                        object::set(port, &["nodePort"], *was);
-                    }
-                }
+            if port.int("nodePort").unwrap_or(0) == 0
+                && let Some(was) = by_name.get(port.s("name"))
+                && taken.insert(*was)
+            {
+                object::set(port, &["nodePort"], *was);
             }
         }
     }
-    if needs_health_check(old) && needs_health_check(svc) && svc.at("spec").int("healthCheckNodePort").unwrap_or(0) == 0 {
+    if needs_health_check(old) && needs_health_check(svc) && svc.at("spec").int("healthCheckNodePort").unwrap_or(0) == 0
+    {
         carry_over(svc, old, &["spec", "healthCheckNodePort"]);
     }
 }
@@ -185,7 +187,9 @@ pub(super) fn drop_by_type(svc: &mut Value, old: &Value) {
     if externally_accessible(old) && !externally_accessible(svc) {
         gone.push("externalTrafficPolicy");
     }
-    let ports = |s: &Value| -> Vec<i64> { s.at("spec").items("ports").iter().map(|p| p.int("nodePort").unwrap_or(0)).collect() };
+    let ports = |s: &Value| -> Vec<i64> {
+        s.at("spec").items("ports").iter().map(|p| p.int("nodePort").unwrap_or(0)).collect()
+    };
     if needs_node_port(old) && !needs_node_port(svc) && ports(svc) == ports(old) {
         for port in svc.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
             object::remove(port, &["nodePort"]);
@@ -225,10 +229,11 @@ pub(super) fn adopt_families(svc: &mut Value, old: &Value) {
     }
     if svc.at("spec").s("ipFamilyPolicy") == "SingleStack" {
         for field in ["clusterIPs", "ipFamilies"] {
-            if same(svc, old, field) {
-                if let Some(list) = svc.pointer_mut("/spec").and_then(|s| s.get_mut(field)).and_then(Value::as_array_mut) {
-                    list.truncate(1);
-                }
+            if same(svc, old, field)
+                && let Some(list) =
+                    svc.pointer_mut("/spec").and_then(|s| s.get_mut(field)).and_then(Value::as_array_mut)
+            {
+                list.truncate(1);
             }
         }
     }

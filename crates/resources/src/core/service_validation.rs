@@ -18,12 +18,17 @@ const SET_ONCE: &str = "may not change once set";
 /// All that is wrong with a Service, metadata aside. Ports and addresses that are still to be given may be missing.
 pub(super) fn service(svc: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
+    // Upstream allocates before it validates, and allocation looks at these fields alone.
+    cluster_ip_fields(&mut e, svc, old);
+    if !e.is_empty() {
+        return e;
+    }
     let (spec, path) = (svc.at("spec"), Path::new("spec"));
     let annotations = Path::new("metadata").child("annotations");
-    if let (Some(hints), Some(mode)) = (object::annotation(svc, HINTS), object::annotation(svc, MODE)) {
-        if hints != mode {
-            e.invalid(&annotations.key(MODE), mode, format!("must match annotations[{HINTS}] when both are specified"));
-        }
+    if let (Some(hints), Some(mode)) = (object::annotation(svc, HINTS), object::annotation(svc, MODE))
+        && hints != mode
+    {
+        e.invalid(&annotations.key(MODE), mode, format!("must match annotations[{HINTS}] when both are specified"));
     }
     let (kind, headless) = (spec_type(svc), is_headless(svc));
     if spec.items("ports").is_empty() && !headless && kind != "ExternalName" {
@@ -33,7 +38,6 @@ pub(super) fn service(svc: &Value, old: Option<&Value>) -> ErrorList {
     ports(&mut e, spec);
     checks::labels(&mut e, &path.child("selector"), spec.at("selector"));
     session_affinity(&mut e, spec);
-    cluster_ip_fields(&mut e, svc, old);
     let existing = old.map(|o| o.at("spec").strings("externalIPs")).unwrap_or_default();
     for (i, value) in spec.strings("externalIPs").iter().enumerate() {
         let p = path.child("externalIPs").index(i);
@@ -147,9 +151,16 @@ fn session_affinity(e: &mut ErrorList, spec: &Value) {
                 return;
             };
             match client.int("timeoutSeconds") {
-                None => e.required(&config.child("clientIP").child("timeoutSeconds"), "when session affinity type is ClientIP"),
+                None => e.required(
+                    &config.child("clientIP").child("timeoutSeconds"),
+                    "when session affinity type is ClientIP",
+                ),
                 Some(t) if t <= 0 || t > 86400 => {
-                    e.invalid(&config.child("clientIP").child("timeoutSeconds"), t, "must be greater than 0 and less than 86400");
+                    e.invalid(
+                        &config.child("clientIP").child("timeoutSeconds"),
+                        t,
+                        "must be greater than 0 and less than 86400",
+                    );
                 }
                 Some(_) => {}
             }
@@ -282,10 +293,12 @@ fn load_balancer_class(e: &mut ErrorList, spec: &Value, old: Option<&Value>) {
     let path = Path::new("spec").child("loadBalancerClass");
     let class = spec.opt_s("loadBalancerClass");
     let is_lb = spec.s("type") == "LoadBalancer";
-    if let Some(old) = old {
-        if is_lb && old.s("type") == "LoadBalancer" && old.opt_s("loadBalancerClass") != class {
-            e.invalid(&path, class, SET_ONCE);
-        }
+    if let Some(old) = old
+        && is_lb
+        && old.s("type") == "LoadBalancer"
+        && old.opt_s("loadBalancerClass") != class
+    {
+        e.invalid(&path, class, SET_ONCE);
     }
     match class {
         Some(c) if is_lb => checks::qualified_name(e, &path, c),
@@ -321,12 +334,18 @@ fn external_traffic(e: &mut ErrorList, svc: &Value) {
 /// All that is wrong with a change of a Service.
 pub(super) fn update(svc: &Value, old: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    cluster_ip_fields(&mut e, svc, Some(old));
+    if !e.is_empty() {
+        return e;
+    }
     let external = spec_type(svc) == "ExternalName" || spec_type(old) == "ExternalName";
-    if !external && !(is_headless(svc) && is_headless(old)) {
+    let kept_headless = is_headless(svc) && is_headless(old);
+    if !external && !kept_headless {
         list_change(&mut e, svc, old, "clusterIPs", "primary clusterIP can not be unset", "secondary clusterIP");
     }
     let dual_headless = |s: &Value| is_headless(s) && !s.at("spec").has("selector");
-    if !external && !(dual_headless(svc) && dual_headless(old)) {
+    let kept_dual_headless = dual_headless(svc) && dual_headless(old);
+    if !external && !kept_dual_headless {
         list_change(&mut e, svc, old, "ipFamilies", "primary ipFamily can not be unset", "secondary ipFamily");
     }
     load_balancer_class(&mut e, svc.at("spec"), Some(old.at("spec")));
@@ -386,7 +405,9 @@ pub(super) fn load_balancer_status(e: &mut ErrorList, path: &Path, svc: &Value, 
         match item.opt_s("ipMode") {
             None if !address.is_empty() => e.required(&p.child("ipMode"), "must be specified when `ip` is set"),
             None => {}
-            Some(_) if address.is_empty() => e.forbidden(&p.child("ipMode"), "may not be specified when `ip` is not set"),
+            Some(_) if address.is_empty() => {
+                e.forbidden(&p.child("ipMode"), "may not be specified when `ip` is not set")
+            }
             Some(mode) => checks::one_of(e, &p.child("ipMode"), mode, &["Proxy", "VIP"]),
         }
         load_balancer_hostname(e, &p.child("hostname"), item.s("hostname"));
@@ -446,4 +467,64 @@ pub(super) fn warnings(svc: &Value) -> Vec<String> {
         out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn with_defaults(mut spec: Value) -> Value {
+        let mut svc = json!({"metadata": {"name": "s"}, "spec": spec.take()});
+        super::super::service_rules::defaults(&mut svc);
+        super::super::service_rules::align_cluster_ips(&mut svc, None);
+        svc
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_service() {
+        let check = |spec: Value, want: &[&str]| {
+            let got: Vec<String> =
+                service(&with_defaults(spec.clone()), None).0.iter().map(ToString::to_string).collect();
+            assert_eq!(got, want, "{spec}");
+        };
+        check(json!({"ports": [{"port": 80}]}), &[]);
+        check(json!({}), &["spec.ports: Required value"]);
+        check(json!({"clusterIP": "None"}), &[]);
+        check(
+            json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 80}]}),
+            &["spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"],
+        );
+        check(json!({"type": "ExternalName"}), &["spec.externalName: Required value"]);
+        check(json!({"type": "ExternalName", "externalName": "x.example.com."}), &[]);
+        check(
+            json!({"type": "LoadBalancer", "ports": [{"port": 10250}]}),
+            &["spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet"],
+        );
+    }
+
+    #[test]
+    fn cluster_ips_stay_but_the_second_may_come_and_go() {
+        let check = |old: Value, new: Value, want: &[&str]| {
+            let (old, new) = (with_defaults(old), with_defaults(new.clone()));
+            let got: Vec<String> = update(&new, &old).0.iter().map(ToString::to_string).collect();
+            assert_eq!(got, want);
+        };
+        let one = |ip: &str| json!({"clusterIP": ip, "clusterIPs": [ip], "ports": [{"port": 80}]});
+        check(one("10.0.0.1"), one("10.0.0.1"), &[]);
+        check(
+            one("10.0.0.1"),
+            one("10.0.0.2"),
+            &["spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set"],
+        );
+        let two = json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"], "ports": [{"port": 80}]});
+        check(one("10.0.0.1"), two.clone(), &[]);
+        check(
+            two,
+            one("10.0.0.1"),
+            &[
+                "spec.ipFamilyPolicy: Invalid value: null: must be set to 'SingleStack' when releasing the secondary clusterIP",
+            ],
+        );
+    }
 }

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use steersman_apimachinery::object;
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, SubBehaviour, Subresource};
 
-static INFO: ResourceInfo =
-    ResourceInfo { short_names: &["sa"], ..namespaced("", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount") };
+static INFO: ResourceInfo = ResourceInfo {
+    short_names: &["sa"],
+    ..namespaced("", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount")
+};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 

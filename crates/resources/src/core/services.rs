@@ -89,10 +89,10 @@ impl Strategy for Services {
         // A Service that takes the name next must not be reachable at the old one's Endpoints.
         let (ns, name) = (object::namespace(obj), object::name(obj));
         let gone = cluster.delete(&Context::loopback(), "", "endpoints", ns, name, DeleteOptions::default()).await;
-        if let Err(s) = gone {
-            if s.reason != Reason::NotFound {
-                tracing::warn!(ns, name, error = %s, "could not delete the Endpoints of a deleted Service");
-            }
+        if let Err(s) = gone
+            && s.reason != Reason::NotFound
+        {
+            tracing::warn!(ns, name, error = %s, "could not delete the Endpoints of a deleted Service");
         }
         service_allocation::release(cluster, obj).await;
     }

@@ -13,8 +13,7 @@ use std::net::IpAddr;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
-static INFO: ResourceInfo =
-    namespaced("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice");
+static INFO: ResourceInfo = namespaced("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice");
 
 static COLUMNS: &[Column] = &[
     NAME,

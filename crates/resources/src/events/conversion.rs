@@ -81,7 +81,10 @@ mod tests {
         });
         let mut v = core.clone();
         from_core(&mut v);
-        assert_eq!((&v["note"], &v["regarding"]["kind"], &v["deprecatedCount"]), (&json!("m"), &json!("Pod"), &json!(3)));
+        assert_eq!(
+            (&v["note"], &v["regarding"]["kind"], &v["deprecatedCount"]),
+            (&json!("m"), &json!("Pod"), &json!(3))
+        );
         assert!(v.get("reportingController").is_none() && v.get("message").is_none());
         to_core(&mut v);
         assert_eq!(v, core);

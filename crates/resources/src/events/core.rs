@@ -8,8 +8,7 @@ use steersman_apimachinery::validation::path_segment_name;
 use steersman_apimachinery::{ErrorList, object};
 use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy};
 
-static INFO: ResourceInfo =
-    ResourceInfo { short_names: &["ev"], ..namespaced("", "v1", "events", "event", "Event") };
+static INFO: ResourceInfo = ResourceInfo { short_names: &["ev"], ..namespaced("", "v1", "events", "event", "Event") };
 
 /// The resource.
 pub struct Events;

@@ -13,8 +13,7 @@ use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
 static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "flowschemas", "flowschema", "FlowSchema");
 
 const MAX_PRECEDENCE: i64 = 10000;
-const VERBS: &[&str] =
-    &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 const NAME: Type = Type::Pointer(&[Field("name", Type::Text)]);
 const SPEC: &[Field] = &[
@@ -117,7 +116,9 @@ fn wildcard_alone(e: &mut ErrorList, path: &Path, rule: &Value, field: &str, wha
 fn verbs(e: &mut ErrorList, path: &Path, rule: &Value) {
     if !rule.has("verbs") {
         e.required(&path.child("verbs"), "verbs must contain at least one value");
-    } else if !wildcard_alone(e, path, rule, "verbs", "verbs") && rule.strings("verbs").iter().any(|v| !VERBS.contains(v)) {
+    } else if !wildcard_alone(e, path, rule, "verbs", "verbs")
+        && rule.strings("verbs").iter().any(|v| !VERBS.contains(v))
+    {
         e.not_supported(&path.child("verbs"), rule.at("verbs"), VERBS);
     }
 }

@@ -14,8 +14,13 @@ use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
 
-static INFO: ResourceInfo =
-    cluster_scoped(GROUP, "v1", "prioritylevelconfigurations", "prioritylevelconfiguration", "PriorityLevelConfiguration");
+static INFO: ResourceInfo = cluster_scoped(
+    GROUP,
+    "v1",
+    "prioritylevelconfigurations",
+    "prioritylevelconfiguration",
+    "PriorityLevelConfiguration",
+);
 
 const MOST_QUEUES: i64 = 10_000_000;
 /// The bits of the hash that hands of queues are dealt by.
@@ -30,11 +35,8 @@ const LIMITED: &[Field] = &[
     Field("borrowingLimitPercent", Type::Plain),
 ];
 const EXEMPT: &[Field] = &[Field("nominalConcurrencyShares", Type::Plain), Field("lendablePercent", Type::Plain)];
-const SPEC: &[Field] = &[
-    Field("type", Type::Text),
-    Field("limited", Type::Pointer(LIMITED)),
-    Field("exempt", Type::Pointer(EXEMPT)),
-];
+const SPEC: &[Field] =
+    &[Field("type", Type::Text), Field("limited", Type::Pointer(LIMITED)), Field("exempt", Type::Pointer(EXEMPT))];
 
 fn defaults(obj: &mut Value) {
     let spec = obj.at("spec");

@@ -164,11 +164,11 @@ impl Strategy for Ingresses {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let mut e = check(obj);
         let class = obj.at("spec").opt_s("ingressClassName");
-        if let (Some(annotation), Some(class)) = (object::annotation(obj, CLASS), class) {
-            if annotation != class {
-                let path = Path::new("annotations").child(CLASS);
-                e.invalid(&path, annotation, "must match `ingressClassName` when both are specified");
-            }
+        if let (Some(annotation), Some(class)) = (object::annotation(obj, CLASS), class)
+            && annotation != class
+        {
+            let path = Path::new("annotations").child(CLASS);
+            e.invalid(&path, annotation, "must match `ingressClassName` when both are specified");
         }
         e
     }

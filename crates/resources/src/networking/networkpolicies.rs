@@ -31,10 +31,10 @@ fn defaults(obj: &mut Value) {
 
 fn port(e: &mut ErrorList, path: &Path, port: &Value) {
     const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
-    if let Some(p) = port.opt_s("protocol") {
-        if !PROTOCOLS.contains(&p) {
-            checks::not_supported_in_order(e, &path.child("protocol"), p, PROTOCOLS);
-        }
+    if let Some(p) = port.opt_s("protocol")
+        && !PROTOCOLS.contains(&p)
+    {
+        checks::not_supported_in_order(e, &path.child("protocol"), p, PROTOCOLS);
     }
     let (end, at) = (port.int("endPort"), path.child("endPort"));
     match (port.sub("port"), end) {
@@ -94,7 +94,8 @@ fn ip_block(e: &mut ErrorList, path: &Path, block: &Value, old: &[&str]) {
         if !ip::check_cidr_legacy(e, &at, except, old) {
             continue;
         }
-        let inside = ip::parse_cidr_sloppy(except).is_some_and(|(n, l)| ip::contains((net, len), ip::masked(n, l)) && l > len);
+        let inside =
+            ip::parse_cidr_sloppy(except).is_some_and(|(n, l)| ip::contains((net, len), ip::masked(n, l)) && l > len);
         if !inside {
             e.invalid(&at, except, "must be a strict subset of `cidr`");
         }

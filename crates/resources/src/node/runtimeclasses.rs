@@ -11,8 +11,7 @@ use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
-static INFO: ResourceInfo =
-    cluster_scoped("node.k8s.io", "v1", "runtimeclasses", "runtimeclass", "RuntimeClass");
+static INFO: ResourceInfo = cluster_scoped("node.k8s.io", "v1", "runtimeclasses", "runtimeclass", "RuntimeClass");
 
 static COLUMNS: &[Column] = &[NAME, column("Handler", "string", ""), AGE];
 
@@ -36,8 +35,7 @@ fn validate(obj: &Value) -> ErrorList {
         let at = at.child("tolerations");
         scheduling::tolerations(&mut e, list, &at);
         for (i, toleration) in list.iter().enumerate().filter(|(i, t)| list[..*i].contains(t)) {
-            let shown =
-                crate::shared::internal::Show(crate::shared::pod::internal::TOLERATION, toleration);
+            let shown = crate::shared::internal::Show(crate::shared::pod::internal::TOLERATION, toleration);
             e.duplicate(&at.index(i), shown);
         }
     }

@@ -1,6 +1,8 @@
 //! Pod disruption budgets (rule: `pkg/registry/policy/poddisruptionbudget`).
 
-use crate::common::{AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same};
+use crate::common::{
+    AGE, NAME, age_cell, carry_over, column, first_generation, next_generation, object_subresource, same,
+};
 use crate::namespaced;
 use crate::shared::internal::Type::{Plain, Selector};
 use crate::shared::internal::{Field, Show};

@@ -1,14 +1,15 @@
 //! `clusterrolebindings` (rule: `pkg/registry/rbac/clusterrolebinding`).
 
 use super::{GROUP, columns, escalation, validation};
-use crate::cluster_scoped;
 use crate::checks;
+use crate::cluster_scoped;
 use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Status};
 use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy};
 
-static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding");
+static INFO: ResourceInfo =
+    cluster_scoped(GROUP, "v1", "clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding");
 
 /// The strategy of `clusterrolebindings`.
 pub struct ClusterRoleBindings;

@@ -1,8 +1,8 @@
 //! `clusterroles` (rule: `pkg/registry/rbac/clusterrole`).
 
 use super::{GROUP, columns, escalation, validation};
-use crate::cluster_scoped;
 use crate::checks;
+use crate::cluster_scoped;
 use crate::common::name_and_created;
 use crate::fields::Fields;
 use async_trait::async_trait;

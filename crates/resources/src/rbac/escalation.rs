@@ -28,7 +28,13 @@ fn break_down(rule: &Value) -> Vec<Atom> {
                 let names: Vec<Option<String>> =
                     if names.is_empty() { vec![None] } else { names.iter().map(|n| Some((*n).to_owned())).collect() };
                 for name in names {
-                    out.push(Atom { group: group.into(), resource: resource.into(), name, url: None, verb: verb.into() });
+                    out.push(Atom {
+                        group: group.into(),
+                        resource: resource.into(),
+                        name,
+                        url: None,
+                        verb: verb.into(),
+                    });
                 }
             }
         }
@@ -46,12 +52,16 @@ fn covers(rule: &Value, atom: &Atom) -> bool {
         return false;
     }
     if let Some(url) = &atom.url {
-        return rule.strings("nonResourceURLs").iter().any(|own| {
-            *own == url || own.strip_suffix('*').is_some_and(|prefix| url.starts_with(prefix))
-        });
+        return rule
+            .strings("nonResourceURLs")
+            .iter()
+            .any(|own| *own == url || own.strip_suffix('*').is_some_and(|prefix| url.starts_with(prefix)));
     }
     let resource = any_or("resources", &atom.resource)
-        || atom.resource.split_once('/').is_some_and(|(_, sub)| rule.strings("resources").contains(&&*format!("*/{sub}")));
+        || atom
+            .resource
+            .split_once('/')
+            .is_some_and(|(_, sub)| rule.strings("resources").contains(&&*format!("*/{sub}")));
     let names = rule.strings("resourceNames");
     let name = names.is_empty() || atom.name.as_deref().is_some_and(|n| names.contains(&n));
     any_or("apiGroups", &atom.group) && resource && name
@@ -147,7 +157,8 @@ pub(super) async fn check_role(
     if may(cluster, &ctx.user, "escalate", resource, namespace, name).await {
         return Ok(());
     }
-    let forbidden = |why: String| Status::forbidden(&GroupResource::from_static(GROUP, resource), object::name(obj), why);
+    let forbidden =
+        |why: String| Status::forbidden(&GroupResource::from_static(GROUP, resource), object::name(obj), why);
     confirm(ctx, cluster, namespace, obj.items("rules")).await.map_err(forbidden)?;
     if obj.has("aggregationRule") || old.is_some_and(|o| o.has("aggregationRule")) {
         let everything = [

@@ -1,8 +1,8 @@
 //! `rolebindings` (rule: `pkg/registry/rbac/rolebinding`).
 
 use super::{GROUP, columns, escalation, validation};
-use crate::namespaced;
 use crate::checks;
+use crate::namespaced;
 use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Status};

@@ -1,9 +1,9 @@
 //! `roles` (rule: `pkg/registry/rbac/role`).
 
 use super::{GROUP, columns, escalation, validation};
-use crate::namespaced;
 use crate::checks;
 use crate::common::name_and_created;
+use crate::namespaced;
 use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Status};

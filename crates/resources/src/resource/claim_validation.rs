@@ -68,12 +68,11 @@ pub(super) const SPEC: &[Field] = &[Field(
         Field("config", Type::List(&[Field("requests", Type::Plain), Field("opaque", Type::Pointer(OPAQUE))])),
     ]),
 )];
-const REQUIREMENT: &[Field] =
-    &[Field("key", Type::Text), Field("operator", Type::Text), Field("values", Type::Plain)];
+const REQUIREMENT: &[Field] = &[Field("key", Type::Text), Field("operator", Type::Text), Field("values", Type::Plain)];
 const RESULT: &[Field] = &[
     Field("request", Type::Text),
     Field("driver", Type::Text),
-    Field("pool", Type::Text),
+    Field("Pool", Type::Text),
     Field("device", Type::Text),
     Field("adminAccess", Type::Plain),
     Field("tolerations", Type::List(TOLERATION)),
@@ -101,13 +100,20 @@ const ALLOCATION: &[Field] = &[
         "nodeSelector",
         Type::Pointer(&[Field(
             "nodeSelectorTerms",
-            Type::List(&[Field("matchExpressions", Type::List(REQUIREMENT)), Field("matchFields", Type::List(REQUIREMENT))]),
+            Type::List(&[
+                Field("matchExpressions", Type::List(REQUIREMENT)),
+                Field("matchFields", Type::List(REQUIREMENT)),
+            ]),
         )]),
     ),
     Field("allocationTimestamp", Type::Plain),
 ];
-const DEVICE_ID: &[Field] =
-    &[Field("driver", Type::Text), Field("pool", Type::Text), Field("device", Type::Text), Field("shareID", Type::Text)];
+const DEVICE_ID: &[Field] = &[
+    Field("driver", Type::Text),
+    Field("Pool", Type::Text),
+    Field("device", Type::Text),
+    Field("shareID", Type::Text),
+];
 
 /// How many devices, where a request does not say.
 pub(super) fn default_spec(spec: &mut Value) {
@@ -190,7 +196,7 @@ pub(super) fn driver(e: &mut ErrorList, path: &Path, name: &str) {
     if name.len() > 63 {
         e.too_long(path, 63);
     }
-    checks::subdomain(e, path, &name.to_lowercase());
+    checks::subdomain(e, path, name);
 }
 
 /// The name of a pool: subdomains with slashes between.
@@ -209,7 +215,7 @@ pub(super) fn pool(e: &mut ErrorList, path: &Path, name: &str) {
 
 /// The name of a device.
 pub(super) fn device(e: &mut ErrorList, path: &Path, name: &str) {
-    if name.is_empty() { e.required(path, "") } else { checks::label(e, path, name) }
+    checks::label(e, path, name);
 }
 
 fn references(e: &mut ErrorList, path: &Path, holder: &Value, names: &BTreeSet<String>) {
@@ -277,14 +283,13 @@ fn request(e: &mut ErrorList, path: &Path, r: &Value) {
     }
 }
 
-fn request_name(e: &mut ErrorList, path: &Path, name: &str, seen: &mut BTreeSet<String>) {
-    if name.is_empty() {
-        e.required(&path.child("name"), "");
-        return;
-    }
-    checks::label(e, &path.child("name"), name);
-    if !seen.insert(name.to_owned()) {
-        e.duplicate(&path.child("name"), name);
+/// Names that stand more than once.
+fn duplicate_names(e: &mut ErrorList, path: &Path, list: &[Value]) {
+    let mut seen = BTreeSet::new();
+    for (i, item) in list.iter().enumerate() {
+        if !seen.insert(item.s("name")) {
+            e.duplicate(&path.index(i).child("name"), item.s("name"));
+        }
     }
 }
 
@@ -302,35 +307,39 @@ pub(super) fn request_names(spec: &Value) -> BTreeSet<String> {
 pub(super) fn spec(e: &mut ErrorList, path: &Path, spec: &Value) {
     let (devices, path) = (spec.at("devices"), path.child("devices"));
     let requests = devices.items("requests");
-    if limit(e, &path.child("requests"), requests.len(), MOST) {
-        let mut seen = BTreeSet::new();
+    let at = path.child("requests");
+    if limit(e, &at, requests.len(), MOST) {
         for (i, r) in requests.iter().enumerate() {
-            let p = path.child("requests").index(i);
-            request_name(e, &p, r.s("name"), &mut seen);
-            let alternatives = r.items("firstAvailable");
-            match (r.sub("exactly"), alternatives.is_empty()) {
-                (None, true) => e.required(&p, "exactly one of `exactly` or `firstAvailable` is required"),
-                (Some(_), false) => {
-                    e.invalid(&p, Value::Null, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set");
-                }
-                (Some(exact), true) => request(e, &p.child("exactly"), exact),
-                (None, false) => {
-                    let at = p.child("firstAvailable");
-                    if !limit(e, &at, alternatives.len(), MOST_SUBREQUESTS) {
-                        continue;
-                    }
-                    let mut names = BTreeSet::new();
-                    for (j, s) in alternatives.iter().enumerate() {
-                        request_name(e, &at.index(j), s.s("name"), &mut names);
-                        request(e, &at.index(j), s);
-                    }
-                }
-            }
+            device_request(e, &at.index(i), r);
         }
+        duplicate_names(e, &at, requests);
     }
     let names = request_names(spec);
     constraints(e, &path.child("constraints"), devices.items("constraints"), &names);
     configs(e, &path.child("config"), devices.items("config"), Some(&names));
+}
+
+fn device_request(e: &mut ErrorList, path: &Path, r: &Value) {
+    checks::label(e, &path.child("name"), r.s("name"));
+    let alternatives = r.items("firstAvailable");
+    let at = path.child("firstAvailable");
+    if limit(e, &at, alternatives.len(), MOST_SUBREQUESTS) {
+        for (i, s) in alternatives.iter().enumerate() {
+            checks::label(e, &at.index(i).child("name"), s.s("name"));
+            request(e, &at.index(i), s);
+        }
+        duplicate_names(e, &at, alternatives);
+    }
+    let exactly = r.sub("exactly");
+    if let Some(exactly) = exactly {
+        request(e, &path.child("exactly"), exactly);
+    }
+    const ONE: &str = "exactly one of `exactly` or `firstAvailable` is required";
+    match (exactly.is_some(), alternatives.is_empty()) {
+        (false, true) => e.required(path, ONE),
+        (true, false) => e.invalid(path, Value::Null, format!("{ONE}, but multiple fields are set")),
+        _ => {}
+    }
 }
 
 fn constraints(e: &mut ErrorList, path: &Path, list: &[Value], names: &BTreeSet<String>) {
@@ -377,6 +386,17 @@ pub(super) fn identifier(e: &mut ErrorList, path: &Path, id: &str) {
     checks::invalid_each(e, path, id, validation::c_identifier(id));
 }
 
+/// The member `pool` under its Go name: elsewhere that JSON name stands for another Go field.
+fn with_go_pool(v: &Value) -> Value {
+    match v {
+        Value::Object(m) => {
+            m.iter().map(|(k, v)| (if k == "pool" { "Pool".to_owned() } else { k.clone() }, with_go_pool(v))).collect()
+        }
+        Value::Array(a) => a.iter().map(with_go_pool).collect(),
+        other => other.clone(),
+    }
+}
+
 /// The status of a claim.
 pub(super) fn status(new: &Value, old: &Value) -> ErrorList {
     let mut e = ErrorList::new();
@@ -385,7 +405,7 @@ pub(super) fn status(new: &Value, old: &Value) -> ErrorList {
     let allocation = status.sub("allocation");
     if let (Some(is), Some(before)) = (allocation, was.sub("allocation")) {
         if is != before {
-            e.invalid(&path.child("allocation"), Show(ALLOCATION, is), checks::IMMUTABLE);
+            e.invalid(&path.child("allocation"), Show(ALLOCATION, &with_go_pool(is)), checks::IMMUTABLE);
         }
     } else if let Some(is) = allocation {
         allocated(&mut e, &path.child("allocation"), is, &names);
@@ -396,7 +416,7 @@ pub(super) fn status(new: &Value, old: &Value) -> ErrorList {
     for (i, d) in status.items("devices").iter().enumerate() {
         let id = |x: &Value| json!([x.s("driver"), x.s("pool"), x.s("device"), x.s("shareID")]);
         if !results.iter().any(|r| id(r) == id(d)) {
-            e.invalid(&devices.index(i), Show(DEVICE_ID, d), "must be an allocated device in the claim");
+            e.invalid(&devices.index(i), Show(DEVICE_ID, &with_go_pool(d)), "must be an allocated device in the claim");
         }
         validation::conditions(&mut e, d.items("conditions"), &devices.index(i).child("conditions"));
         for (j, ip) in d.at("networkData").strings("ips").into_iter().enumerate() {
@@ -448,7 +468,8 @@ fn consumers(e: &mut ErrorList, new: &Value, old: &Value) {
     } else if object::is_deleting(new) {
         let before: BTreeSet<&str> = old.at("status").items("reservedFor").iter().map(|c| c.s("uid")).collect();
         if list.iter().any(|c| !before.contains(c.s("uid"))) {
-            let why = "new entries may not be added while `deallocationRequested` or `metadata.deletionTimestamp` are set";
+            let why =
+                "new entries may not be added while `deallocationRequested` or `metadata.deletionTimestamp` are set";
             e.forbidden(&path, why);
         }
     }

@@ -31,10 +31,10 @@ impl Strategy for DeviceClasses {
         let (spec, path) = (obj.at("spec"), Path::new("spec"));
         claim_validation::selectors(&mut e, &path.child("selectors"), spec.items("selectors"));
         claim_validation::configs(&mut e, &path.child("config"), spec.items("config"), None);
-        if let Some(name) = spec.opt_s("extendedResourceName") {
-            if !resource_names::is_extended(name) {
-                e.invalid(&path.child("extendedResourceName"), name, "must be a valid extended resource name");
-            }
+        if let Some(name) = spec.opt_s("extendedResourceName")
+            && !resource_names::is_extended(name)
+        {
+            e.invalid(&path.child("extendedResourceName"), name, "must be a valid extended resource name");
         }
         e
     }

@@ -14,17 +14,45 @@ const MOST_ATTRIBUTES: usize = 32;
 const LONGEST_VALUE: usize = 64;
 const MOST_TAINTS: usize = 16;
 
-fn one_of(e: &mut ErrorList, path: &Path, fields: &[(&str, bool)]) {
-    let names: Vec<String> = fields.iter().map(|(n, _)| format!("`{n}`")).collect();
-    let set: Vec<&str> = fields.iter().filter(|(_, s)| *s).map(|(n, _)| *n).collect();
+/// Exactly one way of choosing nodes; `fields` are the ways there are.
+fn one_way(e: &mut ErrorList, path: &Path, holder: &Value, fields: &[&str]) {
+    let mut set = Vec::new();
+    for field in fields {
+        match holder.sub(field) {
+            Some(Value::Bool(false)) => {
+                e.invalid(&path.child(field), false, "must be either unset or set to true");
+            }
+            Some(Value::String(name)) if name.is_empty() => {
+                e.invalid(&path.child(field), "", "must be either unset or set to a non-empty string");
+            }
+            Some(value) => {
+                set.push(format!("`{field}`"));
+                node(e, &path.child(field), value);
+            }
+            None => {}
+        }
+    }
+    let names: Vec<String> = fields.iter().map(|n| format!("`{n}`")).collect();
     let words = format!("exactly one of {} is required", names.join(", "));
     match set.len() {
         1 => {}
         0 => e.required(path, words),
-        _ => {
-            let shown = format!("{{{}}}", set.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "));
-            e.invalid(path, checks::Raw(shown), format!("{words}, but multiple fields are set"));
+        _ => e.invalid(path, format!("{{{}}}", set.join(", ")), format!("{words}, but multiple fields are set")),
+    }
+}
+
+/// A node's name, or a selector of nodes with one term.
+fn node(e: &mut ErrorList, path: &Path, value: &Value) {
+    match value {
+        Value::String(name) => checks::subdomain(e, path, name),
+        Value::Object(_) => {
+            checks::node_selector(e, path, value);
+            if value.items("nodeSelectorTerms").len() != 1 {
+                let at = path.child("nodeSelectorTerms");
+                e.invalid(&at, value.at("nodeSelectorTerms"), "must have exactly one node selector term");
+            }
         }
+        _ => {}
     }
 }
 
@@ -50,10 +78,10 @@ fn attribute(e: &mut ErrorList, path: &Path, value: &Value) {
             e.too_long(&path.child(key), LONGEST_VALUE);
         }
     }
-    if let Some(v) = value.opt_s("version") {
-        if !is_semver(v) {
-            e.invalid(&path.child("version"), v, "must be a string compatible with semver.org spec 2.0.0");
-        }
+    if let Some(v) = value.opt_s("version")
+        && !is_semver(v)
+    {
+        e.invalid(&path.child("version"), v, "must be a string compatible with semver.org spec 2.0.0");
     }
 }
 
@@ -96,30 +124,7 @@ fn one_device(e: &mut ErrorList, path: &Path, d: &Value, per_device: bool) {
         }
     }
     if per_device {
-        let set = [
-            ("nodeName", d.opt_s("nodeName").is_some()),
-            ("nodeSelector", d.sub("nodeSelector").is_some()),
-            ("allNodes", d.flag("allNodes") == Some(true)),
-        ];
-        one_of(e, path, &set);
-        node(e, path, d);
-    }
-}
-
-fn node(e: &mut ErrorList, path: &Path, holder: &Value) {
-    if let Some(name) = holder.opt_s("nodeName") {
-        if name.is_empty() {
-            e.invalid(&path.child("nodeName"), name, "must be either unset or set to a non-empty string");
-        } else {
-            checks::subdomain(e, &path.child("nodeName"), name);
-        }
-    }
-    if let Some(selector) = holder.sub("nodeSelector") {
-        checks::node_selector(e, &path.child("nodeSelector"), selector);
-        if selector.items("nodeSelectorTerms").len() > 1 {
-            let count = selector.items("nodeSelectorTerms");
-            e.invalid(&path.child("nodeSelector").child("nodeSelectorTerms"), count[0].clone(), "must have exactly one node selector term");
-        }
+        one_way(e, path, d, &["nodeName", "nodeSelector", "allNodes"]);
     }
 }
 
@@ -131,18 +136,17 @@ pub(super) fn slice(obj: &Value) -> ErrorList {
     let (p, at) = (spec.at("pool"), path.child("pool"));
     pool(&mut e, &at.child("name"), p.s("name"));
     if p.int("resourceSliceCount").unwrap_or(0) <= 0 {
-        e.invalid(&at.child("resourceSliceCount"), p.int("resourceSliceCount").unwrap_or(0), "must be greater than zero");
+        e.invalid(
+            &at.child("resourceSliceCount"),
+            p.int("resourceSliceCount").unwrap_or(0),
+            "must be greater than zero",
+        );
     }
-    checks::not_negative(&mut e, &at.child("generation"), p.int("generation").unwrap_or(0));
+    if let Some(generation) = p.int("generation").filter(|g| *g < 0) {
+        e.invalid(&at.child("generation"), generation, "must be greater than or equal to zero");
+    }
     let per_device = spec.flag("perDeviceNodeSelection") == Some(true);
-    let set = [
-        ("nodeName", spec.opt_s("nodeName").is_some()),
-        ("nodeSelector", spec.sub("nodeSelector").is_some()),
-        ("allNodes", spec.flag("allNodes") == Some(true)),
-        ("perDeviceNodeSelection", per_device),
-    ];
-    one_of(&mut e, &path, &set);
-    node(&mut e, &path, spec);
+    one_way(&mut e, &path, spec, &["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"]);
     let devices = spec.items("devices");
     if limit(&mut e, &path.child("devices"), devices.len(), MOST_DEVICES) {
         let mut names = BTreeSet::new();

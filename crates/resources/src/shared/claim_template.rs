@@ -90,7 +90,11 @@ fn data_source(e: &mut ErrorList, source: &Value, at: &Path) {
     }
     let group = object::str(source, &["apiGroup"]);
     if group.is_empty() && object::str(source, &["kind"]) != "PersistentVolumeClaim" {
-        e.invalid(at, object::str(source, &["kind"]), "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+        e.invalid(
+            at,
+            object::str(source, &["kind"]),
+            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+        );
     }
     if !group.is_empty() {
         say(e, || at.child("apiGroup"), group, validation::dns_subdomain(group, false));

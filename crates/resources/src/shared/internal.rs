@@ -89,6 +89,15 @@ impl Shown for ShowList<'_> {
     }
 }
 
+/// A label selector with its members in Go's order, `null` where there is none.
+pub struct ShowSelector<'a>(pub Option<&'a Value>);
+
+impl Shown for ShowSelector<'_> {
+    fn shown(&self) -> String {
+        render(Type::Selector, self.0, None)
+    }
+}
+
 /// What differs between two objects in the form of a struct, as upstream's `diff.Diff` prints it: the JSON, indented by
 /// one space, as a unified diff with three lines of context.
 pub fn diff(fields: &'static [Field], old: &Value, new: &Value) -> String {
@@ -275,8 +284,7 @@ fn line_ops(a: &[&str], b: &[&str]) -> Vec<(char, usize, usize)> {
     let mut common = vec![vec![0u32; y.len() + 1]; x.len() + 1];
     for i in (0..x.len()).rev() {
         for j in (0..y.len()).rev() {
-            common[i][j] =
-                if x[i] == y[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+            common[i][j] = if x[i] == y[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
         }
     }
     let mut ops: Vec<(char, usize, usize)> = (0..head).map(|i| (' ', i, i)).collect();

@@ -28,7 +28,9 @@ pub fn pod(obj: &mut Value) {
 }
 
 fn requests_from_limits(resources: &mut Object) {
-    let Some(limits) = resources.get("limits").and_then(Value::as_object).filter(|l| !l.is_empty()).cloned() else { return };
+    let Some(limits) = resources.get("limits").and_then(Value::as_object).filter(|l| !l.is_empty()).cloned() else {
+        return;
+    };
     let requests = resources.entry("requests").or_insert_with(|| json!({}));
     if !requests.is_object() {
         *requests = json!({});
@@ -68,7 +70,8 @@ fn pod_level_resources(spec: &mut Object) {
         return;
     }
     let limits_of_containers = aggregate(spec, "limits");
-    let huge: Vec<(&String, &Quantity)> = limits_of_containers.iter().filter(|(n, _)| n.starts_with("hugepages-")).collect();
+    let huge: Vec<(&String, &Quantity)> =
+        limits_of_containers.iter().filter(|(n, _)| n.starts_with("hugepages-")).collect();
     for (name, amount) in huge {
         if !has(spec, "requests", name) {
             put(spec, "limits", name, &amount.to_string());
@@ -80,7 +83,8 @@ fn pod_level_resources(spec: &mut Object) {
                 put(spec, "requests", &name, &amount.to_string());
             }
         }
-        let limits = spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned().unwrap_or_default();
+        let limits =
+            spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned().unwrap_or_default();
         for (name, amount) in limits.iter().filter(|(n, _)| is_pod_level(n)) {
             put(spec, "requests", name, amount.as_str().unwrap_or_default());
         }

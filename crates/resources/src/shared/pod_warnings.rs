@@ -166,7 +166,11 @@ fn fraction(ctx: &Context, holder: &Value, steps: &[&str], at: impl FnOnce() -> 
         return;
     }
     if let Some(q) = amount(text).filter(|q| q.milli_value() % 1000 != 0) {
-        ctx.warn(format!("{}: fractional byte value {} is invalid, must be an integer", at(), go_quote(&q.to_string())));
+        ctx.warn(format!(
+            "{}: fractional byte value {} is invalid, must be an integer",
+            at(),
+            go_quote(&q.to_string())
+        ));
     }
 }
 

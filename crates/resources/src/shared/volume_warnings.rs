@@ -39,7 +39,10 @@ pub fn claim(ctx: &Context, spec: &Value, at: &Path) {
         let amount = object::get(spec, &["resources", kind, "storage"]).and_then(amount);
         if let Some(q) = amount.filter(|q| q.milli_value() % 1000 != 0) {
             let at = at.child("resources").child(path).key("storage");
-            ctx.warn(format!("{at}: fractional byte value {} is invalid, must be an integer", go_quote(&q.to_string())));
+            ctx.warn(format!(
+                "{at}: fractional byte value {} is invalid, must be an integer",
+                go_quote(&q.to_string())
+            ));
         }
     }
 }
@@ -70,8 +73,11 @@ pub fn overlapping_files(ctx: &Context, volumes: &[Value]) {
             [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
         {
             if let Some(source) = v.get(kind) {
-                let title =
-                    if named.is_empty() { title.to_owned() } else { format!("{title} {}", go_quote(object::str(source, &[named]))) };
+                let title = if named.is_empty() {
+                    title.to_owned()
+                } else {
+                    format!("{title} {}", go_quote(object::str(source, &[named])))
+                };
                 let mut seen = Vec::new();
                 warn_of_overlaps(ctx, &name, &title, files(source, ""), &mut seen);
             }

@@ -54,6 +54,15 @@ fn check(obj: &Value) -> ErrorList {
     e
 }
 
+fn warn(ctx: &Context, obj: &Value) {
+    let spec = obj.at("spec");
+    if spec.has("tokenRequests") && spec.flag("serviceAccountTokenInSecrets").is_none() {
+        ctx.warn(
+            "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes",
+        );
+    }
+}
+
 /// The strategy of `csidrivers`.
 pub struct CSIDrivers;
 
@@ -82,11 +91,18 @@ impl Strategy for CSIDrivers {
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = ErrorList::new();
         let path = Path::new("spec");
-        for (field, name) in [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")] {
+        for (field, name) in [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")]
+        {
             checks::immutable(&mut e, &path.child(name), new.at("spec").at(field), old.at("spec").at(field));
         }
         e.extend(check(new));
         e
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn(ctx, obj);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        warn(ctx, new);
     }
     fn returns_deleted_object(&self) -> bool {
         true

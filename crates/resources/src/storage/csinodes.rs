@@ -75,7 +75,11 @@ impl Strategy for CSINodes {
         let drivers = new.at("spec").items("drivers");
         for was in old.at("spec").items("drivers") {
             if drivers.iter().any(|d| d.s("name") == was.s("name") && fixed(d) != fixed(was)) {
-                e.invalid(&Path::new("CSINodeDriver"), ShowList(DRIVER, new.at("spec").at("drivers")), checks::IMMUTABLE);
+                e.invalid(
+                    &Path::new("CSINodeDriver"),
+                    ShowList(DRIVER, new.at("spec").at("drivers")),
+                    checks::IMMUTABLE,
+                );
             }
         }
         e

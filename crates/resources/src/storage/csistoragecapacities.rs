@@ -9,8 +9,7 @@ use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
-static INFO: ResourceInfo =
-    namespaced(GROUP, "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity");
+static INFO: ResourceInfo = namespaced(GROUP, "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity");
 
 /// The strategy of `csistoragecapacities`.
 pub struct CSIStorageCapacities;

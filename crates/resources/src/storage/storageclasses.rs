@@ -3,6 +3,7 @@
 use super::{GROUP, columns, parameters};
 use crate::common::{age_cell, default_value};
 use crate::fields::Fields;
+use crate::shared::pod_warnings::old_node_label;
 use crate::{checks, cluster_scoped};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,18 @@ fn check(obj: &Value) -> ErrorList {
     e
 }
 
+/// Node labels out of use (rule: `pkg/api/storage` warnings).
+fn warn(ctx: &Context, obj: &Value) {
+    for (i, term) in obj.items("allowedTopologies").iter().enumerate() {
+        for (j, e) in term.items("matchLabelExpressions").iter().enumerate() {
+            if let Some(why) = old_node_label(e.s("key")) {
+                let at = Path::new("allowedTopologies").index(i).child("matchLabelExpressions").index(j).child("key");
+                ctx.warn(format!("{at}: {} is {why}", e.s("key")));
+            }
+        }
+    }
+}
+
 /// The strategy of `storageclasses`.
 pub struct StorageClasses;
 
@@ -84,6 +97,12 @@ impl Strategy for StorageClasses {
         }
         e
     }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn(ctx, obj);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        warn(ctx, new);
+    }
     fn returns_deleted_object(&self) -> bool {
         true
     }
@@ -91,9 +110,10 @@ impl Strategy for StorageClasses {
         columns::STORAGECLASSES
     }
     fn cells(&self, obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
-        let default = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
-            .iter()
-            .any(|a| object::annotation(obj, a) == Some("true"));
+        let default =
+            ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
+                .iter()
+                .any(|a| object::annotation(obj, a) == Some("true"));
         let name = object::name(obj);
         vec![
             if default { format!("{name} (default)").into() } else { name.into() },

@@ -98,10 +98,10 @@ impl Strategy for VolumeAttachments {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let mut e = check(obj);
         let spec = obj.at("spec");
-        if let Some(name) = spec.at("source").opt_s("persistentVolumeName") {
-            if spec.at("source").sub("inlineVolumeSpec").is_none() {
-                checks::subdomain(&mut e, &Path::new("spec").child("source").child("persistentVolumeName"), name);
-            }
+        if let Some(name) = spec.at("source").opt_s("persistentVolumeName")
+            && spec.at("source").sub("inlineVolumeSpec").is_none()
+        {
+            checks::subdomain(&mut e, &Path::new("spec").child("source").child("persistentVolumeName"), name);
         }
         e
     }

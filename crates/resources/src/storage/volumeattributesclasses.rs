@@ -1,11 +1,10 @@
 //! `volumeattributesclasses` (rule: `pkg/registry/storage/volumeattributesclass`).
 
 use super::{GROUP, columns, parameters};
-use crate::checks::same_or_both_empty;
+use crate::checks::{self, same_or_both_empty};
 use crate::cluster_scoped;
 use crate::common::age_cell;
 use crate::fields::Fields;
-use crate::shared::pod::volume_plugins::csi_driver_name;
 use crate::shared::print;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path};
@@ -25,7 +24,10 @@ impl Strategy for VolumeAttributesClasses {
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let mut e = ErrorList::new();
-        csi_driver_name(&mut e, obj.s("driverName"), &Path::new("driverName"));
+        match obj.s("driverName") {
+            "" => e.required(&Path::new("driverName"), ""),
+            name => checks::qualified_name(&mut e, &Path::new("driverName"), &name.to_lowercase()),
+        }
         parameters(&mut e, obj, false);
         e
     }

@@ -3,6 +3,7 @@
 use super::{Filter, MAX_SCORE, Refusal, Score};
 use crate::node::NodeInfo;
 use crate::pod::{AffinityTerm, Labels, PodInfo};
+use crate::queue::Event;
 use crate::snapshot::Snapshot;
 use ahash::AHashMap;
 
@@ -47,7 +48,8 @@ struct Required {
 pub(super) fn filter(pod: &PodInfo, cluster: &Snapshot) -> Option<Box<dyn Filter>> {
     let own: &Labels = cluster.namespace_labels(&pod.namespace);
     let mut unwanted = Counts::default();
-    for node in cluster.nodes.iter().filter(|n| n.with_anti_affinity > 0) {
+    let forbidding = if cluster.with_anti_affinity > 0 { cluster.nodes.as_slice() } else { &[] };
+    for node in forbidding.iter().filter(|n| n.with_anti_affinity > 0) {
         for existing in &node.pods {
             for term in existing.required_anti_affinity.iter().filter(|t| t.matches(pod, own)) {
                 add(&mut unwanted, node, &term.topology_key, 1);
@@ -58,7 +60,8 @@ pub(super) fn filter(pod: &PodInfo, cluster: &Snapshot) -> Option<Box<dyn Filter
     if !pod.required_affinity.is_empty() || !pod.required_anti_affinity.is_empty() {
         for node in &cluster.nodes {
             for existing in &node.pods {
-                let all = !pod.required_affinity.is_empty() && pod.required_affinity.iter().all(|t| matches(t, existing, cluster));
+                let all = !pod.required_affinity.is_empty()
+                    && pod.required_affinity.iter().all(|t| matches(t, existing, cluster));
                 for term in pod.required_affinity.iter().filter(|_| all) {
                     add(&mut affinity, node, &term.topology_key, 1);
                 }
@@ -110,6 +113,9 @@ struct Preferred {
 pub(super) fn score(pod: &PodInfo, cluster: &Snapshot, _: &[&NodeInfo]) -> Option<Box<dyn Score>> {
     let own = cluster.namespace_labels(&pod.namespace);
     let asks = !pod.preferred_affinity.is_empty() || !pod.preferred_anti_affinity.is_empty();
+    if !asks && cluster.with_affinity == 0 {
+        return None;
+    }
     let mut weights = Counts::default();
     // Where the pod asks for nothing, only pods that say something themselves matter.
     for node in cluster.nodes.iter().filter(|n| !n.labels.is_empty() && (asks || n.with_affinity > 0)) {
@@ -140,7 +146,7 @@ pub(super) fn score(pod: &PodInfo, cluster: &Snapshot, _: &[&NodeInfo]) -> Optio
 }
 
 impl Score for Preferred {
-    fn score(&self, _: &PodInfo, node: &NodeInfo) -> i64 {
+    fn score(&self, _: &PodInfo, node: &NodeInfo, _: usize) -> i64 {
         self.weights.keys().filter_map(|key| get(&self.weights, node, key)).sum()
     }
     fn normalize(&self, _: &[&NodeInfo], scores: &mut [i64]) {
@@ -148,5 +154,27 @@ impl Score for Preferred {
         for s in scores {
             *s = if max > min { (MAX_SCORE as f64 * ((*s - min) as f64 / (max - min) as f64)) as i64 } else { 0 };
         }
+    }
+}
+
+pub(super) fn hint(pod: &PodInfo, event: &Event<'_>, cluster: &Snapshot) -> bool {
+    let wanted = |other: &PodInfo| pod.required_affinity.iter().any(|t| matches(t, other, cluster));
+    let unwanted = |other: &PodInfo| {
+        pod.required_anti_affinity.iter().any(|t| matches(t, other, cluster))
+            || other.required_anti_affinity.iter().any(|t| matches(t, pod, cluster))
+    };
+    let mut keys = pod.required_affinity.iter().chain(&pod.required_anti_affinity).map(|t| &t.topology_key);
+    match event {
+        Event::PodAdded(other) => wanted(other),
+        Event::PodRemoved(other) => unwanted(other),
+        Event::PodUpdated { old, new } if old.labels != new.labels => {
+            (!wanted(old) && wanted(new)) || (unwanted(old) && !unwanted(new))
+        }
+        Event::NodeAdded(node) => keys.any(|k| node.labels.contains_key(k)) || pod.required_affinity.is_empty(),
+        Event::NodeUpdated { old, new } if old.labels != new.labels => {
+            keys.any(|k| old.labels.get(k) != new.labels.get(k)) || pod.required_affinity.is_empty()
+        }
+        Event::Refreshed => true,
+        _ => false,
     }
 }

@@ -11,10 +11,15 @@ mod node_resources_fit;
 mod node_unschedulable;
 mod pod_topology_spread;
 mod taint_toleration;
+mod volume_binding;
+
+pub use volume_binding::waiting_claims;
 
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::queue::Event;
 use crate::snapshot::Snapshot;
+use std::borrow::Cow;
 
 /// The best score of a plug-in before its weight.
 pub const MAX_SCORE: i64 = 100;
@@ -23,19 +28,19 @@ pub const MAX_SCORE: i64 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Reasons, as events tell them.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Cow<'static, str>>,
     /// Whether evicting pods could help.
     pub resolvable: bool,
 }
 
 impl Refusal {
     /// Evicting pods may help.
-    pub fn resolvable(reason: &str) -> Self {
-        Self { reasons: vec![reason.to_owned()], resolvable: true }
+    pub fn resolvable(reason: &'static str) -> Self {
+        Self { reasons: vec![reason.into()], resolvable: true }
     }
     /// Evicting pods cannot help.
-    pub fn unresolvable(reason: &str) -> Self {
-        Self { reasons: vec![reason.to_owned()], resolvable: false }
+    pub fn unresolvable(reason: &'static str) -> Self {
+        Self { reasons: vec![reason.into()], resolvable: false }
     }
 }
 
@@ -47,8 +52,8 @@ pub trait Filter {
 
 /// Rates one node, from what it found out about the whole cluster before.
 pub trait Score {
-    /// Any number; the plug-in's own scale.
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64;
+    /// Any number; the plug-in's own scale. `at` is the node's place among the nodes that do.
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, at: usize) -> i64;
     /// Brings the scores of all nodes to 0..=100.
     fn normalize(&self, _nodes: &[&NodeInfo], _scores: &mut [i64]) {}
 }
@@ -58,35 +63,86 @@ pub type MakeFilter = fn(&PodInfo, &Snapshot) -> Option<Box<dyn Filter>>;
 /// Makes a scorer for one pod and the nodes that do; `None`: it has nothing to say.
 pub type MakeScore = fn(&PodInfo, &Snapshot, &[&NodeInfo]) -> Option<Box<dyn Score>>;
 
+/// Whether an event may have made room for a pod that the plug-in refused.
+pub type Hint = fn(&PodInfo, &Event<'_>, &Snapshot) -> bool;
+/// What keeps the pod from every node, whatever the node is like.
+pub type Veto = fn(&PodInfo, &Snapshot) -> Option<String>;
+
 /// One line of the table.
 pub struct Plugin {
     /// Upstream's name.
     pub name: &'static str,
     /// Weight of its score.
     pub weight: i64,
+    /// Refuses all nodes.
+    pub veto: Option<Veto>,
     /// Filters.
     pub filter: Option<MakeFilter>,
     /// Scores.
     pub score: Option<MakeScore>,
+    /// Wakes pods that it refused.
+    pub hint: Option<Hint>,
 }
 
-const fn plugin(name: &'static str, weight: i64, filter: Option<MakeFilter>, score: Option<MakeScore>) -> Plugin {
-    Plugin { name, weight, filter, score }
+const fn plugin(
+    name: &'static str,
+    weight: i64,
+    filter: Option<MakeFilter>,
+    score: Option<MakeScore>,
+    hint: Option<Hint>,
+) -> Plugin {
+    Plugin { name, weight, veto: None, filter, score, hint }
 }
 
 /// The table.
 pub const TABLE: &[Plugin] = &[
-    plugin("NodeUnschedulable", 0, Some(node_unschedulable::filter), None),
-    plugin("NodeName", 0, Some(node_name::filter), None),
-    plugin("TaintToleration", 3, Some(taint_toleration::filter), Some(taint_toleration::score)),
-    plugin("NodeAffinity", 2, Some(node_affinity::filter), Some(node_affinity::score)),
-    plugin("NodePorts", 0, Some(node_ports::filter), None),
-    plugin("NodeResourcesFit", 1, Some(node_resources_fit::filter), Some(node_resources_fit::score)),
-    plugin("PodTopologySpread", 2, Some(pod_topology_spread::filter), Some(pod_topology_spread::score)),
-    plugin("InterPodAffinity", 2, Some(inter_pod_affinity::filter), Some(inter_pod_affinity::score)),
-    plugin("NodeResourcesBalancedAllocation", 1, None, Some(node_resources_balanced::score)),
-    plugin("ImageLocality", 1, None, Some(image_locality::score)),
+    plugin("NodeUnschedulable", 0, Some(node_unschedulable::filter), None, Some(node_unschedulable::hint)),
+    plugin("NodeName", 0, Some(node_name::filter), None, Some(node_name::hint)),
+    plugin(
+        "TaintToleration",
+        3,
+        Some(taint_toleration::filter),
+        Some(taint_toleration::score),
+        Some(taint_toleration::hint),
+    ),
+    Plugin {
+        veto: Some(node_affinity::veto),
+        ..plugin("NodeAffinity", 2, Some(node_affinity::filter), Some(node_affinity::score), Some(node_affinity::hint))
+    },
+    plugin("NodePorts", 0, Some(node_ports::filter), None, Some(node_ports::hint)),
+    plugin(
+        "NodeResourcesFit",
+        1,
+        Some(node_resources_fit::filter),
+        Some(node_resources_fit::score),
+        Some(node_resources_fit::hint),
+    ),
+    Plugin {
+        veto: Some(volume_binding::veto),
+        ..plugin("VolumeBinding", 0, Some(volume_binding::filter), None, Some(volume_binding::hint))
+    },
+    plugin(
+        "PodTopologySpread",
+        2,
+        Some(pod_topology_spread::filter),
+        Some(pod_topology_spread::score),
+        Some(pod_topology_spread::hint),
+    ),
+    plugin(
+        "InterPodAffinity",
+        2,
+        Some(inter_pod_affinity::filter),
+        Some(inter_pod_affinity::score),
+        Some(inter_pod_affinity::hint),
+    ),
+    plugin("NodeResourcesBalancedAllocation", 1, None, Some(node_resources_balanced::score), None),
+    plugin("ImageLocality", 1, None, Some(image_locality::score), None),
 ];
+
+/// Whether an event may have made room for a pod that `plugin` refused; unknown plug-ins know no events.
+pub fn hint(plugin: &str, pod: &PodInfo, event: &Event<'_>, cluster: &Snapshot) -> bool {
+    TABLE.iter().find(|p| p.name == plugin).and_then(|p| p.hint).is_some_and(|hint| hint(pod, event, cluster))
+}
 
 /// Scales scores so that the highest becomes 100; with `reverse` the lowest does
 /// (rule: upstream `helper.DefaultNormalizeScore`).
@@ -124,8 +180,12 @@ pub(crate) fn tolerates(
 }
 
 /// The first taint that keeps the pod away.
-pub(crate) fn untolerated<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a steersman_api::k8s_openapi::api::core::v1::Taint> {
-    let keeps_away = |t: &&steersman_api::k8s_openapi::api::core::v1::Taint| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute");
+pub(crate) fn untolerated<'a>(
+    pod: &PodInfo,
+    node: &'a NodeInfo,
+) -> Option<&'a steersman_api::k8s_openapi::api::core::v1::Taint> {
+    let keeps_away =
+        |t: &&steersman_api::k8s_openapi::api::core::v1::Taint| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute");
     node.taints.iter().filter(keeps_away).find(|t| !pod.tolerations.iter().any(|x| tolerates(x, t)))
 }
 

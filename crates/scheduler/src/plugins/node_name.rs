@@ -3,6 +3,7 @@
 use super::{Filter, Refusal};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::queue::Event;
 use crate::snapshot::Snapshot;
 
 struct NodeName;
@@ -15,4 +16,8 @@ impl Filter for NodeName {
     fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
         (pod.node_name != node.name).then(|| Refusal::unresolvable("node(s) didn't match the requested node name"))
     }
+}
+
+pub(super) fn hint(pod: &PodInfo, event: &Event<'_>, _: &Snapshot) -> bool {
+    matches!(event, Event::NodeAdded(node) if node.name == pod.node_name)
 }

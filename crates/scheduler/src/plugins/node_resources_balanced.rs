@@ -13,7 +13,7 @@ pub(super) fn score(pod: &PodInfo, _: &Snapshot, _: &[&NodeInfo]) -> Option<Box<
 }
 
 impl Score for Balanced {
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, _: usize) -> i64 {
         let (want, offer, used) = (&pod.requests, &node.allocatable, &node.requested);
         let with = balance(&[(used.cpu + want.cpu, offer.cpu), (used.memory + want.memory, offer.memory)]);
         let without = balance(&[(used.cpu, offer.cpu), (used.memory, offer.memory)]);
@@ -23,7 +23,8 @@ impl Score for Balanced {
 
 /// 100 where the fractions are equal, less the further they are apart.
 fn balance(parts: &[(i64, i64)]) -> i64 {
-    let fractions: Vec<f64> = parts.iter().filter(|(_, c)| *c != 0).map(|(r, c)| (*r as f64 / *c as f64).min(1.0)).collect();
+    let fractions: Vec<f64> =
+        parts.iter().filter(|(_, c)| *c != 0).map(|(r, c)| (*r as f64 / *c as f64).min(1.0)).collect();
     let deviation = match fractions.as_slice() {
         [a, b] => ((a - b) / 2.0).abs(),
         _ => 0.0,

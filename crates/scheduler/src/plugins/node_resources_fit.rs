@@ -3,6 +3,7 @@
 use super::{Filter, MAX_SCORE, Refusal, Score};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::queue::Event;
 use crate::snapshot::Snapshot;
 
 struct NodeResourcesFit;
@@ -18,15 +19,19 @@ pub(super) fn score(_: &PodInfo, _: &Snapshot, _: &[&NodeInfo]) -> Option<Box<dy
 impl Filter for NodeResourcesFit {
     fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
         let (want, offer, used) = (&pod.requests, &node.allocatable, &node.requested);
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<std::borrow::Cow<'static, str>> = Vec::new();
         // Whether the node could take the pod if nothing else ran there.
         let mut resolvable = true;
         if node.pods.len() as i64 + 1 > node.max_pods {
-            reasons.push("Too many pods".to_owned());
+            reasons.push("Too many pods".into());
         }
         let mut check = |name: &str, want: i64, offer: i64, used: i64| {
             if want > 0 && want > offer - used {
-                reasons.push(format!("Insufficient {name}"));
+                reasons.push(match name {
+                    "cpu" => "Insufficient cpu".into(),
+                    "memory" => "Insufficient memory".into(),
+                    _ => format!("Insufficient {name}").into(),
+                });
                 resolvable &= want <= offer;
             }
         };
@@ -42,7 +47,7 @@ impl Filter for NodeResourcesFit {
 }
 
 impl Score for NodeResourcesFit {
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, _: usize) -> i64 {
         let (want, offer, used) = (&pod.non_zero, &node.allocatable, &node.non_zero);
         let parts = [(used.cpu + want.cpu, offer.cpu), (used.memory + want.memory, offer.memory)];
         let (mut sum, mut count) = (0, 0);
@@ -51,5 +56,18 @@ impl Score for NodeResourcesFit {
             count += 1;
         }
         if count == 0 { 0 } else { sum / count }
+    }
+}
+
+pub(super) fn hint(pod: &PodInfo, event: &Event<'_>, _: &Snapshot) -> bool {
+    let fits = |node: &NodeInfo| node.max_pods > 0 && pod.requests.fits(&node.allocatable);
+    match event {
+        Event::NodeAdded(node) => fits(node),
+        Event::NodeUpdated { old, new } => {
+            (old.allocatable != new.allocatable || old.max_pods != new.max_pods) && fits(new)
+        }
+        Event::PodRemoved(_) | Event::Refreshed => true,
+        Event::PodUpdated { old, new } => new.requests.less_somewhere(&old.requests),
+        _ => false,
     }
 }

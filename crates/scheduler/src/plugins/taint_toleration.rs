@@ -3,6 +3,7 @@
 use super::{Filter, Refusal, Score, scale, tolerates, untolerated};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::queue::Event;
 use crate::snapshot::Snapshot;
 
 struct TaintToleration;
@@ -23,12 +24,22 @@ impl Filter for TaintToleration {
 
 impl Score for TaintToleration {
     /// How many taints ask to stay away and are not tolerated.
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let about = pod.tolerations.iter().filter(|t| matches!(t.effect.as_deref(), None | Some("" | "PreferNoSchedule")));
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, _: usize) -> i64 {
+        let about =
+            pod.tolerations.iter().filter(|t| matches!(t.effect.as_deref(), None | Some("" | "PreferNoSchedule")));
         let soft = node.taints.iter().filter(|t| t.effect == "PreferNoSchedule");
         soft.filter(|taint| !about.clone().any(|t| tolerates(t, taint))).count() as i64
     }
     fn normalize(&self, _: &[&NodeInfo], scores: &mut [i64]) {
         scale(scores, true);
+    }
+}
+
+pub(super) fn hint(pod: &PodInfo, event: &Event<'_>, _: &Snapshot) -> bool {
+    match event {
+        Event::NodeAdded(node) => untolerated(pod, node).is_none(),
+        Event::NodeUpdated { old, new } => untolerated(pod, old).is_some() && untolerated(pod, new).is_none(),
+        Event::Refreshed => true,
+        _ => false,
     }
 }

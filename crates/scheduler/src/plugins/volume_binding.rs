@@ -30,7 +30,10 @@ pub fn waiting_claims(pod: &PodInfo, volumes: &Volumes) -> Result<Vec<String>, S
             });
         };
         if claim.lost {
-            return Err(format!("persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{}\"", claim.volume));
+            return Err(format!(
+                "persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{}\"",
+                claim.volume
+            ));
         }
         if claim.deleting {
             return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
@@ -81,7 +84,9 @@ pub(super) fn filter(pod: &PodInfo, cluster: &Snapshot) -> Option<Box<dyn Filter
 impl Filter for VolumeBinding {
     fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
         let Some(bound) = &self.bound else {
-            return Some(Refusal::unresolvable("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"));
+            return Some(Refusal::unresolvable(
+                "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
+            ));
         };
         let mut reasons = Vec::new();
         if !bound.iter().all(|v| v.reaches(&node.name, &node.labels)) {

@@ -21,12 +21,13 @@ const MAX_PIECE: usize = 32 * 1024;
 pub struct Tunnel<S> {
     socket: WebSocketStream<S>,
     unread: Bytes,
+    closing: bool,
 }
 
 impl<S> Tunnel<S> {
     /// Wraps `socket`.
     pub fn new(socket: WebSocketStream<S>) -> Self {
-        Tunnel { socket, unread: Bytes::new() }
+        Tunnel { socket, unread: Bytes::new(), closing: false }
     }
 }
 
@@ -76,6 +77,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_close(cx).map_err(io_error)
+        let this = self.get_mut();
+        if !this.closing {
+            ready!(Pin::new(&mut this.socket).poll_ready(cx)).map_err(io_error)?;
+            Pin::new(&mut this.socket).start_send(super::goodbye()).map_err(io_error)?;
+            this.closing = true;
+        }
+        match ready!(Pin::new(&mut this.socket).poll_flush(cx)) {
+            Err(Error::ConnectionClosed | Error::AlreadyClosed) | Ok(()) => Poll::Ready(Ok(())),
+            Err(e) => Poll::Ready(Err(io_error(e))),
+        }
     }
 }

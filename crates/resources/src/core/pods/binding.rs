@@ -11,11 +11,8 @@ pub struct PodBinding;
 /// The resource `bindings`, the older way to the same.
 pub struct Bindings;
 
-static BINDINGS: ResourceInfo = ResourceInfo {
-    verbs: &["create"],
-    prefix: "",
-    ..crate::namespaced("", "v1", "bindings", "binding", "Binding")
-};
+static BINDINGS: ResourceInfo =
+    ResourceInfo { verbs: &["create"], prefix: "", ..crate::namespaced("", "v1", "bindings", "binding", "Binding") };
 
 /// A time as objects show it, in whole seconds.
 pub fn rfc3339(time: jiff::Timestamp) -> String {

@@ -93,9 +93,8 @@ fn needs_no_budget(pod: &Value) -> bool {
 
 fn delete_options(body: &Value, dry_run: bool) -> DeleteOptions {
     let asked = body.get("deleteOptions").unwrap_or(&Value::Null);
-    let precondition = |key: &str| {
-        object::get(asked, &["preconditions", key]).and_then(Value::as_str).map(str::to_owned)
-    };
+    let precondition =
+        |key: &str| object::get(asked, &["preconditions", key]).and_then(Value::as_str).map(str::to_owned);
     DeleteOptions {
         dry_run: dry_run || !object::list(asked, &["dryRun"]).is_empty(),
         grace_period_seconds: object::int(asked, &["gracePeriodSeconds"]),
@@ -168,9 +167,8 @@ fn take(budget: &mut Value, pod: &str, now: &str) -> Result<(), Status> {
     if of("observedGeneration") < generation {
         return Err(still_processed(&name));
     }
-    let forbidden = |why: &str| {
-        Status::forbidden(&GroupResource::from_static("policy", "poddisruptionbudget"), &name, why)
-    };
+    let forbidden =
+        |why: &str| Status::forbidden(&GroupResource::from_static("policy", "poddisruptionbudget"), &name, why);
     let allowed = of("disruptionsAllowed");
     if allowed < 0 {
         return Err(forbidden("pdb disruptions allowed is negative"));

@@ -51,7 +51,12 @@ static SUBRESOURCES: &[Subresource] = &[
     connection("log", "Pod", &["get"]),
     connection("portforward", "PodPortForwardOptions", CREATE_GET),
     connection("proxy", "PodProxyOptions", &["create", "delete", "get", "patch", "update"]),
-    Subresource { name: "resize", kind: ("", "", ""), verbs: GET_PATCH_UPDATE, behaviour: SubBehaviour::Object(&resize::Resize) },
+    Subresource {
+        name: "resize",
+        kind: ("", "", ""),
+        verbs: GET_PATCH_UPDATE,
+        behaviour: SubBehaviour::Object(&resize::Resize),
+    },
     object_subresource("status", &status::PodStatus),
 ];
 
@@ -140,8 +145,7 @@ impl Strategy for Pods {
     }
     fn check_graceful_delete(&self, _ctx: &Context, obj: &Value, options: &mut DeleteOptions) -> bool {
         let asked = options.grace_period_seconds;
-        let mut seconds =
-            asked.or_else(|| object::int(obj, &["spec", "terminationGracePeriodSeconds"])).unwrap_or(0);
+        let mut seconds = asked.or_else(|| object::int(obj, &["spec", "terminationGracePeriodSeconds"])).unwrap_or(0);
         let ended = matches!(object::str(obj, &["status", "phase"]), "Failed" | "Succeeded");
         if object::str(obj, &["spec", "nodeName"]).is_empty() || ended {
             seconds = 0;

@@ -18,7 +18,11 @@ pub static COLUMNS: &[Column] = &[
         "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
     ),
     AGE,
-    wide("IP", "string", "podIP address allocated to the pod. Routable at least within the cluster. Empty if not yet allocated."),
+    wide(
+        "IP",
+        "string",
+        "podIP address allocated to the pod. Routable at least within the cluster. Empty if not yet allocated.",
+    ),
     wide(
         "Node",
         "string",
@@ -41,7 +45,11 @@ pub fn cells(obj: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let state = State::of(obj);
     let restarts = match state.restarts.last {
         Some(last) if state.restarts.count != 0 => {
-            format!("{} ({} ago)", state.restarts.count, steersman_registry::human_duration(now.as_second() - last.as_second()))
+            format!(
+                "{} ({} ago)",
+                state.restarts.count,
+                steersman_registry::human_duration(now.as_second() - last.as_second())
+            )
         }
         _ => state.restarts.count.to_string(),
     };
@@ -116,8 +124,7 @@ impl State {
     fn initialization(&mut self, status: &Value, init: &[Value]) -> (bool, Restarts) {
         let mut sidecars = Restarts::default();
         for (i, s) in object::list(status, &["initContainerStatuses"]).iter().enumerate() {
-            let sidecar =
-                init.iter().any(|c| object::str(c, &["name"]) == object::str(s, &["name"]) && is_sidecar(c));
+            let sidecar = init.iter().any(|c| object::str(c, &["name"]) == object::str(s, &["name"]) && is_sidecar(c));
             self.restarts.add(s);
             if sidecar {
                 sidecars.add(s);
@@ -218,13 +225,17 @@ mod tests {
         let pod = |status: Value| json!({ "metadata": { "name": "p" }, "spec": spec, "status": status });
         check(pod(json!({ "phase": "Pending" })), "0/2", "Pending", "0");
         check(
-            pod(json!({ "phase": "Pending", "initContainerStatuses": [{ "name": "i", "state": { "running": {} }, "restartCount": 1 }] })),
+            pod(
+                json!({ "phase": "Pending", "initContainerStatuses": [{ "name": "i", "state": { "running": {} }, "restartCount": 1 }] }),
+            ),
             "0/2",
             "Init:0/2",
             "1",
         );
         check(
-            pod(json!({ "phase": "Pending", "initContainerStatuses": [{ "name": "i", "state": { "terminated": { "exitCode": 3 } } }] })),
+            pod(
+                json!({ "phase": "Pending", "initContainerStatuses": [{ "name": "i", "state": { "terminated": { "exitCode": 3 } } }] }),
+            ),
             "0/2",
             "Init:ExitCode:3",
             "0",

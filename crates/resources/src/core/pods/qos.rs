@@ -52,7 +52,8 @@ mod tests {
         let check = |containers: Value, expect: &str| {
             assert_eq!(class(&json!({ "spec": { "containers": containers } })), expect, "{containers}");
         };
-        let full = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1Gi" } });
+        let full =
+            json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1Gi" } });
         check(json!([{ "resources": full }]), "Guaranteed");
         check(json!([{ "resources": full }, {}]), "Burstable");
         check(json!([{ "resources": { "requests": { "cpu": "1" } } }]), "Burstable");

@@ -126,11 +126,12 @@ fn same_containers(e: &mut ErrorList, new: &Value, old: &Value, at: &Path) -> bo
 
 fn removals(e: &mut ErrorList, new: &Value, old: &Value, at: &Path) {
     let mut check = |is: &Value, was: &Value, at: Path| {
-        for (kind, why) in [
-            ("requests", "resource requests cannot be removed"),
-            ("limits", "resource limits cannot be removed"),
-        ] {
-            let of = |v: &Value| object::get(v, &["resources", kind]).and_then(Value::as_object).cloned().unwrap_or_default();
+        for (kind, why) in
+            [("requests", "resource requests cannot be removed"), ("limits", "resource limits cannot be removed")]
+        {
+            let of = |v: &Value| {
+                object::get(v, &["resources", kind]).and_then(Value::as_object).cloned().unwrap_or_default()
+            };
             let is = of(is);
             if of(was).keys().any(|k| !is.contains_key(k)) {
                 e.forbidden(&at.child(kind), why);
@@ -164,12 +165,14 @@ fn without_resizes(new: &Value, was: &Value) -> Value {
 fn restore(holder: &mut Value, old: &Value) {
     for kind in ["requests", "limits"] {
         for name in ["cpu", "memory"] {
-            if object::get(holder, &["resources", kind, name]).is_some() || object::get(old, &["resources", kind, name]).is_some()
+            if object::get(holder, &["resources", kind, name]).is_some()
+                || object::get(old, &["resources", kind, name]).is_some()
             {
                 carry_over(holder, old, &["resources", kind, name]);
             }
         }
-        let emptied = object::get(holder, &["resources", kind]).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+        let emptied =
+            object::get(holder, &["resources", kind]).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
         if emptied && object::get(old, &["resources", kind]).is_none() {
             object::remove(holder, &["resources", kind]);
         }

@@ -149,7 +149,8 @@ pub fn apparmor_matches(e: &mut ErrorList, obj: &Value, spec: &Value, at: &Path)
         };
         if !matches {
             e.forbidden(&path.child("type"), "apparmor type in annotation and field must match");
-        } else if annotation.strip_prefix("localhost/").is_some_and(|p| p != object::str(field, &["localhostProfile"])) {
+        } else if annotation.strip_prefix("localhost/").is_some_and(|p| p != object::str(field, &["localhostProfile"]))
+        {
             e.forbidden(&path.child("localhostProfile"), "apparmor profile in annotation and field must match");
         }
     }

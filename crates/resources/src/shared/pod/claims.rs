@@ -76,7 +76,8 @@ pub fn container_claims(e: &mut ErrorList, claims: &[Value], of_pod: &BTreeSet<&
             } else {
                 format!(": {}", of_pod.iter().copied().collect::<Vec<_>>().join(", "))
             };
-            let body = format!("Not found: {}: must be one of the names in pod.spec.resourceClaims{known}", go_quote(name));
+            let body =
+                format!("Not found: {}: must be one of the names in pod.spec.resourceClaims{known}", go_quote(name));
             e.0.push(FieldError { field: at, kind: ErrorType::NotFound, body });
         }
     }

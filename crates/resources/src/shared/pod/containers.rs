@@ -148,7 +148,9 @@ pub fn ephemeral_containers(e: &mut ErrorList, spec: &Value, at: &Path, pod: &Po
             e.not_found(&at.child("targetContainerName"), target);
         }
         for key in NOT_EPHEMERAL_FIELDS.iter().filter(|k| !EPHEMERAL_FIELDS.contains(k)) {
-            let set = c.get(*key).is_some_and(|v| !v.as_object().is_some_and(serde_json::Map::is_empty) || *key != "resources");
+            let set = c
+                .get(*key)
+                .is_some_and(|v| !v.as_object().is_some_and(serde_json::Map::is_empty) || *key != "resources");
             if set {
                 e.forbidden(&at.child(key), "cannot be set for an Ephemeral Container");
             }
@@ -179,11 +181,9 @@ fn common(e: &mut ErrorList, c: &Value, at: &Path, pod: &Pod<'_>) {
     match str("terminationMessagePolicy") {
         "File" | "FallbackToLogsOnError" => {}
         "" => e.required(&at.child("terminationMessagePolicy"), ""),
-        other => e.not_supported_in_order(
-            &at.child("terminationMessagePolicy"),
-            other,
-            &["File", "FallbackToLogsOnError"],
-        ),
+        other => {
+            e.not_supported_in_order(&at.child("terminationMessagePolicy"), other, &["File", "FallbackToLogsOnError"])
+        }
     }
     if c.get("ports").is_some() {
         ports(e, object::list(c, &["ports"]), &at.child("ports"));

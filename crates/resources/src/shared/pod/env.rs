@@ -27,8 +27,7 @@ const RESOURCE_FIELDS: &[&str] = &[
     "requests.ephemeral-storage",
     "requests.memory",
 ];
-const BYTE_DIVISORS: &[&str] =
-    &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTE_DIVISORS: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 /// The list `env`.
 pub fn env(e: &mut ErrorList, vars: &[Value], at: &Path) {
@@ -153,9 +152,20 @@ fn internal_field<'a>(version: &str, path: &'a str) -> Result<&'a str, String> {
         };
     }
     match path {
-        "metadata.annotations" | "metadata.labels" | "metadata.name" | "metadata.namespace" | "metadata.uid"
-        | "spec.nodeName" | "spec.restartPolicy" | "spec.serviceAccountName" | "spec.schedulerName" | "status.phase"
-        | "status.hostIP" | "status.hostIPs" | "status.podIP" | "status.podIPs" => Ok(path),
+        "metadata.annotations"
+        | "metadata.labels"
+        | "metadata.name"
+        | "metadata.namespace"
+        | "metadata.uid"
+        | "spec.nodeName"
+        | "spec.restartPolicy"
+        | "spec.serviceAccountName"
+        | "spec.schedulerName"
+        | "status.phase"
+        | "status.hostIP"
+        | "status.hostIPs"
+        | "status.podIP"
+        | "status.podIPs" => Ok(path),
         "spec.host" => Ok("spec.nodeName"),
         _ => Err(format!("field label not supported: {path}")),
     }
@@ -176,7 +186,9 @@ pub fn resource_field_ref(e: &mut ErrorList, reference: &Value, in_volume: bool,
         return;
     };
     let bytes = |what: &str| {
-        format!("only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the {what} resource")
+        format!(
+            "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the {what} resource"
+        )
     };
     let (allowed, why): (&[&str], String) = match resource {
         "limits.cpu" | "requests.cpu" => {

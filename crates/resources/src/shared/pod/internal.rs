@@ -146,10 +146,7 @@ const CONTAINER: &[Field] = &[
     Field("restartPolicy", Plain),
     Field(
         "restartPolicyRules",
-        List(&[
-            Field("action", Text),
-            Field("exitCodes", Pointer(&[Field("operator", Text), Field("values", Plain)])),
-        ]),
+        List(&[Field("action", Text), Field("exitCodes", Pointer(&[Field("operator", Text), Field("values", Plain)]))]),
     ),
     Field(
         "volumeMounts",
@@ -225,7 +222,8 @@ const PROJECTED: &[Field] = &[
     ),
 ];
 const OBJECT_REFERENCE: &[Field] = &[Field("apiGroup", Plain), Field("kind", Text), Field("name", Text)];
-const CLAIM_SPEC: &[Field] = &[
+/// The spec of a claim.
+pub const CLAIM_SPEC: &[Field] = &[
     Field("accessModes", Plain),
     Field("selector", Selector),
     Field("resources", Struct(&[Field("limits", Plain), Field("requests", Plain)])),

@@ -125,7 +125,13 @@ pub fn limits_only(e: &mut ErrorList, list: &Value, at: &Path, rules: &Rules<'_>
     requirements(e, &serde_json::json!({ "limits": list }), container_resource_name, at, rules);
 }
 
-fn requirements(e: &mut ErrorList, r: &Value, name_rule: fn(&mut ErrorList, &str, &Path), at: &Path, rules: &Rules<'_>) {
+fn requirements(
+    e: &mut ErrorList,
+    r: &Value,
+    name_rule: fn(&mut ErrorList, &str, &Path),
+    at: &Path,
+    rules: &Rules<'_>,
+) {
     let empty = Map::new();
     let map = |kind: &str| r.get(kind).and_then(Value::as_object).unwrap_or(&empty);
     let (limits, requests) = (map("limits"), map("requests"));
@@ -166,7 +172,14 @@ fn requirements(e: &mut ErrorList, r: &Value, name_rule: fn(&mut ErrorList, &str
     }
 }
 
-fn one(e: &mut ErrorList, name: &str, v: &Value, name_rule: fn(&mut ErrorList, &str, &Path), at: &Path, rules: &Rules<'_>) {
+fn one(
+    e: &mut ErrorList,
+    name: &str,
+    v: &Value,
+    name_rule: fn(&mut ErrorList, &str, &Path),
+    at: &Path,
+    rules: &Rules<'_>,
+) {
     name_rule(e, name, at);
     if let Some(q) = amount(v) {
         quantity_value(e, name, &q, at);

@@ -159,16 +159,17 @@ fn label_keys(e: &mut ErrorList, term: &Value, selector: Option<&Value>, at: &Pa
     }
     let mismatching = keys("mismatchLabelKeys");
     for (i, key) in matching.iter().enumerate().filter(|(_, k)| mismatching.contains(k)) {
-        e.invalid(
-            &at.child("matchLabelKeys").index(i),
-            *key,
-            "exists in both matchLabelKeys and mismatchLabelKeys",
-        );
+        e.invalid(&at.child("matchLabelKeys").index(i), *key, "exists in both matchLabelKeys and mismatchLabelKeys");
     }
 }
 
 fn selected_labels(selector: &Value) -> BTreeSet<&str> {
-    object::get(selector, &["matchLabels"]).and_then(Value::as_object).into_iter().flatten().map(|(k, _)| k.as_str()).collect()
+    object::get(selector, &["matchLabels"])
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(k, _)| k.as_str())
+        .collect()
 }
 
 /// `topologySpreadConstraints` (rule: `validateTopologySpreadConstraints`).
@@ -187,9 +188,9 @@ pub fn topology_spread(e: &mut ErrorList, spec: &Value, at: &Path, rules: &Rules
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&action) {
             e.not_supported(&at.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
         }
-        let repeated = constraints[i + 1..].iter().any(|o| {
-            object::str(o, &["topologyKey"]) == key && object::str(o, &["whenUnsatisfiable"]) == action
-        });
+        let repeated = constraints[i + 1..]
+            .iter()
+            .any(|o| object::str(o, &["topologyKey"]) == key && object::str(o, &["whenUnsatisfiable"]) == action);
         if repeated {
             e.duplicate(&at.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
         }
@@ -310,9 +311,10 @@ fn terms(affinity: &Value, kind: &str) -> Vec<Value> {
 /// Whether selectors in pod affinity already have values that are no label values.
 pub fn has_bad_selector_values(spec: &Value) -> bool {
     let Some(affinity) = spec.get("affinity") else { return false };
-    ["podAffinity", "podAntiAffinity"].iter().flat_map(|k| terms(affinity, k)).any(|term| {
-        ["labelSelector", "namespaceSelector"].iter().any(|s| term.get(*s).is_some_and(has_bad_values))
-    })
+    ["podAffinity", "podAntiAffinity"]
+        .iter()
+        .flat_map(|k| terms(affinity, k))
+        .any(|term| ["labelSelector", "namespaceSelector"].iter().any(|s| term.get(*s).is_some_and(has_bad_values)))
 }
 
 fn has_bad_values(selector: &Value) -> bool {

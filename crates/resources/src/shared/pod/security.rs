@@ -21,11 +21,7 @@ pub fn pod_security_context(e: &mut ErrorList, spec: &Value, at: &Path, rules: &
         }
     }
     if object::bool(spec, &["shareProcessNamespace"]) && object::bool(spec, &["hostPID"]) {
-        e.invalid(
-            &at.child("shareProcessNamespace"),
-            true,
-            "ShareProcessNamespace and HostPID cannot both be enabled",
-        );
+        e.invalid(&at.child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled");
     }
     sysctls(e, spec, &at.child("sysctls"), rules);
     one_of(e, context, "fsGroupChangePolicy", &["Always", "OnRootMismatch"], at);
@@ -84,22 +80,29 @@ fn is_sysctl_name(name: &str) -> bool {
         && name.split(['.', '/']).all(|segment| {
             let b = segment.as_bytes();
             let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-            !b.is_empty()
-                && edge(b[0])
-                && edge(b[b.len() - 1])
-                && b.iter().all(|&c| edge(c) || c == b'-' || c == b'_')
+            !b.is_empty() && edge(b[0]) && edge(b[b.len() - 1]) && b.iter().all(|&c| edge(c) || c == b'-' || c == b'_')
         })
 }
 
 /// Why a sysctl may not be set, where its namespace is the host's (rule: `ValidateHostSysctl`).
 fn shared_with_host(spec: &Value, name: &str) -> Option<&'static str> {
     let dotted = match name.find(['.', '/']) {
-        Some(i) if name.as_bytes()[i] == b'/' => {
-            name.chars().map(|c| if c == '/' { '.' } else if c == '.' { '/' } else { c }).collect()
-        }
+        Some(i) if name.as_bytes()[i] == b'/' => name
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     };
-    let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|p| dotted.starts_with(p)) || dotted == "kernel.sem";
+    let ipc =
+        ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|p| dotted.starts_with(p)) || dotted == "kernel.sem";
     if object::bool(spec, &["hostNetwork"]) && dotted.starts_with("net.") {
         Some("may not be specified when 'hostNetwork' is true")
     } else if object::bool(spec, &["hostIPC"]) && ipc {
@@ -192,7 +195,8 @@ pub fn container_security_context(e: &mut ErrorList, context: &Value, at: &Path,
         if privileged {
             e.invalid(at, shown(), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
-        for _ in object::list(context, &["capabilities", "add"]).iter().filter(|c| c.as_str() == Some("CAP_SYS_ADMIN")) {
+        for _ in object::list(context, &["capabilities", "add"]).iter().filter(|c| c.as_str() == Some("CAP_SYS_ADMIN"))
+        {
             e.invalid(
                 at,
                 shown(),

@@ -1,8 +1,6 @@
 //! The pod spec as a whole.
 
-use super::{
-    Rules, annotations, claims, containers, network, resources, say, scheduling, security, volumes, windows,
-};
+use super::{Rules, annotations, claims, containers, network, resources, say, scheduling, security, volumes, windows};
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 
@@ -85,11 +83,7 @@ pub fn pod_spec(e: &mut ErrorList, spec: &Value, at: &Path, rules: &Rules<'_>) {
     if let Some(deadline) = object::int(spec, &["activeDeadlineSeconds"])
         && !(1..=i64::from(i32::MAX)).contains(&deadline)
     {
-        e.invalid(
-            &at.child("activeDeadlineSeconds"),
-            deadline,
-            validation::range_error(1, i64::from(i32::MAX)),
-        );
+        e.invalid(&at.child("activeDeadlineSeconds"), deadline, validation::range_error(1, i64::from(i32::MAX)));
     }
     for key in ["hostname", "subdomain"] {
         let name = str(key);

@@ -1,7 +1,7 @@
 //! Volume types that reach outside the cluster; persistent volumes have most of them too.
 
-use super::volumes::{descending_path, no_backsteps};
 use super::say;
+use super::volumes::{descending_path, no_backsteps};
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 

@@ -103,7 +103,11 @@ pub fn host_process(e: &mut ErrorList, spec: &Value, at: &Path) {
         return;
     }
     if count != all.len() {
-        e.invalid(at, "", "If pod contains any hostProcess containers then all containers must be HostProcess containers");
+        e.invalid(
+            at,
+            "",
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers",
+        );
     }
     if !object::bool(spec, &["hostNetwork"]) {
         e.invalid(
@@ -170,7 +174,10 @@ pub fn forbid_linux_options(e: &mut ErrorList, spec: &Value, at: &Path) {
             if object::get(spec, &["securityContext", field]).is_some() {
                 e.forbidden(&context.child(field), WHY);
             }
-        } else if spec.get(*field).is_some_and(|v| v != false || !field.starts_with("hostP") && !field.starts_with("hostI")) {
+        } else if spec
+            .get(*field)
+            .is_some_and(|v| v != false || !field.starts_with("hostP") && !field.starts_with("hostI"))
+        {
             e.forbidden(&at.child(field), WHY);
         }
     }

@@ -1,4 +1,5 @@
-//! The secure port: its certificate, and who may read `/metrics` and the like.
+//! The secure port of a component: its certificate, and who may read `/metrics` and the like, by the flags that all
+//! components with delegated authentication share.
 
 use std::sync::Arc;
 
@@ -9,12 +10,13 @@ use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, server::WebPkiClien
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use steersman_api::k8s_openapi::api::{authentication::v1::UserInfo, core::v1::ConfigMap};
 use steersman_client::{Client, DelegatedAuth};
-use steersman_component::{
+use steersman_pki::{Request, Usage, authority, files, reload::ReloadingCert};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::{
     flags::Flags,
     serve::{Guard, Parts, Reply, text},
 };
-use steersman_pki::{Request, Usage, authority, files, reload::ReloadingCert};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The TLS side: the given certificate, followed on disk, or a self-signed one in memory; client certificates are
 /// asked for if we know an authority for them.
