@@ -83,10 +83,10 @@ impl Authenticators {
         if let Some(user) = self.token_file.get(token) {
             return Ok(Some((with_group(user.clone(), AUTHENTICATED), audiences.to_vec())));
         }
-        if let Some(tokens) = &self.service_accounts {
-            if let Some((user, good)) = tokens.authenticate(token, audiences)? {
-                return Ok(Some((with_group(user, AUTHENTICATED), good)));
-            }
+        if let Some(tokens) = &self.service_accounts
+            && let Some((user, good)) = tokens.authenticate(token, audiences)?
+        {
+            return Ok(Some((with_group(user, AUTHENTICATED), good)));
         }
         let of_bootstrap = self.bootstrap.as_ref().and_then(|lookup| bootstrap_user(lookup.as_ref(), token));
         Ok(of_bootstrap.map(|user| (with_group(user, AUTHENTICATED), audiences.to_vec())))

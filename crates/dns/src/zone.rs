@@ -195,7 +195,7 @@ impl Zone {
     fn hosts(&self, namespace: &str, service: &str) -> Option<(ServiceSpec, Vec<Host>)> {
         let spec = self.services.find(namespace, service)?.spec.clone().unwrap_or_default();
         let slices = self.slices.by_index(BY_SERVICE, &format!("{namespace}/{service}"));
-        Some((spec, slices.iter().flat_map(|s| hosts_of(s)).collect()))
+        Some((spec, slices.iter().flat_map(hosts_of).collect()))
     }
 
     /// Addresses of services and of named endpoints have names; others are asked elsewhere.

@@ -35,7 +35,7 @@ impl Story {
             api_version: self.api_version,
             subresource: self.subresource,
             filter: &self.filter,
-            now: jiff::Timestamp::from_second(self.clock).unwrap(),
+            now: jiff::Timestamp::from_second(self.clock).expect("an object of the test"),
             versions: &OneVersion,
         };
         f(self, &ctx)
@@ -78,7 +78,7 @@ impl Story {
     }
     #[track_caller]
     fn check_data(&self, want: Value) {
-        assert_eq!(self.object.as_ref().unwrap().get("data").cloned().unwrap_or_default(), want);
+        assert_eq!(self.object.as_ref().expect("an object of the test").get("data").cloned().unwrap_or_default(), want);
     }
 }
 

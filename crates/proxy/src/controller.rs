@@ -155,10 +155,8 @@ impl Controller {
         loop {
             let keys = self.dirty.take();
             let failed = self.sync(keys).await;
-            if !failed {
-                if let Some(synced) = synced.take() {
-                    synced();
-                }
+            if !failed && let Some(synced) = synced.take() {
+                synced();
             }
             let again = async {
                 if failed {

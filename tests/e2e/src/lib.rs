@@ -168,10 +168,33 @@ impl Namespace {
     pub fn ready(&self, pod: &str) {
         self.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]);
     }
-    /// Fetches a URL from inside a pod.
+    /// Fetches a URL from inside a pod. A name without dots is a service of this namespace. Names are looked up first, by
+    /// the pod's own resolver, since the static busybox of some Debian releases crashes when its wget does that.
     pub fn fetch(&self, pod: &str, url: &str) -> Result<String, String> {
-        let o = self.try_kubectl(&["exec", pod, "--", "wget", "-q", "-T", "2", "-O", "-", url]);
+        let host = url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or("");
+        let address = if host.parse::<std::net::IpAddr>().is_ok() { host.to_owned() } else { self.resolve(pod, host)? };
+        let o = self.try_kubectl(&[
+            "exec",
+            pod,
+            "--",
+            "wget",
+            "-q",
+            "-T",
+            "2",
+            "-O",
+            "-",
+            &url.replacen(host, &address, 1),
+        ]);
         if o.ok { Ok(o.out.trim().to_owned()) } else { Err(o.err) }
+    }
+    /// The address of a name, as a pod's resolver tells it.
+    pub fn resolve(&self, pod: &str, name: &str) -> Result<String, String> {
+        let full =
+            if name.contains('.') { name.to_owned() } else { format!("{name}.{}.svc.cluster.local", self.name()) };
+        let o = self.try_kubectl(&["exec", pod, "--", "nslookup", "-type=a", &full]);
+        // The first address is the server's, and carries a port.
+        let found = o.out.lines().filter_map(|l| l.strip_prefix("Address: ")).find(|a| !a.contains(':'));
+        found.map(|a| a.trim().to_owned()).ok_or(o.out)
     }
 }
 

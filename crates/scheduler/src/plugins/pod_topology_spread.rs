@@ -171,10 +171,12 @@ pub(super) fn score(pod: &PodInfo, cluster: &Snapshot, nodes: &[&NodeInfo]) -> O
         for node in &cluster.nodes {
             // Most nodes have no such pod: that is seen without looking at labels.
             let here = alike.count(node);
-            if here > 0 && (!own || has_keys(node, &constraints)) && counts(c, pod, node) {
-                if let Some(n) = domain.get_mut(node.label(&c.topology_key).unwrap_or("")) {
-                    *n += here;
-                }
+            if here > 0
+                && (!own || has_keys(node, &constraints))
+                && counts(c, pod, node)
+                && let Some(n) = domain.get_mut(node.label(&c.topology_key).unwrap_or(""))
+            {
+                *n += here;
             }
         }
     }
