@@ -168,24 +168,18 @@ impl Namespace {
     pub fn ready(&self, pod: &str) {
         self.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]);
     }
-    /// Fetches a URL from inside a pod. A name without dots is a service of this namespace. Names are looked up first, by
-    /// the pod's own resolver, since the static busybox of some Debian releases crashes when its wget does that.
+    /// Fetches a URL from inside a pod. A name without dots is a service of this namespace. The request is written by hand
+    /// and sent with `nc`, since the wget of some Debian releases' static busybox crashes in the C library.
     pub fn fetch(&self, pod: &str, url: &str) -> Result<String, String> {
-        let host = url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or("");
+        let (authority, path) = url.trim_start_matches("http://").split_once('/').unwrap_or((url, ""));
+        let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
         let address = if host.parse::<std::net::IpAddr>().is_ok() { host.to_owned() } else { self.resolve(pod, host)? };
-        let o = self.try_kubectl(&[
-            "exec",
-            pod,
-            "--",
-            "wget",
-            "-q",
-            "-T",
-            "2",
-            "-O",
-            "-",
-            &url.replacen(host, &address, 1),
-        ]);
-        if o.ok { Ok(o.out.trim().to_owned()) } else { Err(o.err) }
+        let script = format!("printf 'GET /{path} HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port}");
+        let o = self.try_kubectl(&["exec", pod, "--", "sh", "-c", &script]);
+        match o.out.split_once("\r\n\r\n") {
+            Some((head, body)) if o.ok && head.contains(" 200 ") => Ok(body.trim().to_owned()),
+            _ => Err(format!("{}{}", o.out, o.err)),
+        }
     }
     /// The address of a name, as a pod's resolver tells it.
     pub fn resolve(&self, pod: &str, name: &str) -> Result<String, String> {
