@@ -24,7 +24,7 @@ cd "$REPO" || exit 1
 need_root
 need_build_tools
 need_packages etcd-server curl
-export CARGO_INCREMENTAL=0
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 PASSED=0 FAILED=0
 WORK=$(mktemp -d)
 HOMES=()

@@ -44,7 +44,7 @@ make_images() {
     rustc --edition 2024 -O -C target-feature=+crt-static -C strip=symbols -C panic=abort "$REPO/deploy/images/pause.rs" -o "$work/pause/pause" || die "pause did not compile"
     pack_image registry.k8s.io/pause:3.10 "$work/pause" '{"Entrypoint":["/pause"],"User":"65535:65535"}' "$IMAGES/pause.tar"
   fi
-  if [ ! -e "$IMAGES/busybox.tar" ]; then
+  if [ ! -e "$IMAGES/busybox-latest.tar" ]; then
     local b=$work/busybox; mkdir -p "$b/bin" "$b/tmp" "$b/etc" "$b/www/cgi-bin" "$b/root"
     cp "$(command -v busybox)" "$b/bin/busybox"
     local applet; for applet in $("$b/bin/busybox" --list); do [ "$applet" = busybox ] || ln -s busybox "$b/bin/$applet"; done
@@ -55,7 +55,9 @@ make_images() {
       printf '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n"\necho %s\n' $v >"$b/www/cgi-bin/version"; chmod +x "$b/www/cgi-bin/version"
       pack_image "steersman.local/web:$v" "$b" '{"Env":["PATH=/bin"],"Cmd":["/bin/httpd","-f","-p","8080","-h","/www"],"ExposedPorts":{"8080/tcp":{}}}' "$IMAGES/web-$v.tar"
     done
-    pack_image docker.io/library/busybox:latest "$b" '{"Env":["PATH=/bin"],"Cmd":["/bin/sh"]}' "$IMAGES/busybox.tar"
+    local tag; for tag in stable latest; do
+      pack_image "docker.io/library/busybox:$tag" "$b" '{"Env":["PATH=/bin"],"Cmd":["/bin/sh"]}' "$IMAGES/busybox-$tag.tar"
+    done
   fi
   if [ ! -e "$IMAGES/dns.tar" ] || [ "$BIN/cluster-dns" -nt "$IMAGES/dns.tar" ]; then
     root_of_binary "$BIN/cluster-dns" "$work/dns"

@@ -70,7 +70,8 @@ pub fn create(options: &Options) -> Result<(), Error> {
     }
     let token_key = pki.join("sa.key");
     if !token_key.exists() {
-        let key = rcgen::KeyPair::generate()?;
+        // RSA, as kubeadm makes it: whoever checks tokens can do that.
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?;
         files::write_private(&token_key, key.serialize_pem().as_bytes())?;
         files::write_public(&pki.join("sa.pub"), key.public_key_pem().as_bytes())?;
     }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 pub const WEB: &str = "steersman.local/web:v1";
 /// Its next version.
 pub const WEB_NEXT: &str = "steersman.local/web:v2";
-/// A shell and its tools.
-pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
+/// A shell and its tools. Not `latest`, whose pull policy would be to ask a registry each time.
+pub const BUSYBOX: &str = "docker.io/library/busybox:stable";
 /// The node's addresses (see `scripts/lib/node.sh`).
 pub const NODE_IPS: [&str; 2] = ["10.89.0.11", "10.89.0.12"];
 
