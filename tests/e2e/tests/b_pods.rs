@@ -144,10 +144,10 @@ metadata: {{name: p}}
 spec:
   restartPolicy: Never
   initContainers:
-  - {{name: one, image: {BUSYBOX}, imagePullPolicy: IfNotPresent, command: [sh, -c, 'echo 1 >> /work/log'], volumeMounts: [{{name: work, mountPath: /work}}]}}
-  - {{name: two, image: {BUSYBOX}, imagePullPolicy: IfNotPresent, command: [sh, -c, 'echo 2 >> /work/log'], volumeMounts: [{{name: work, mountPath: /work}}]}}
+  - {{name: one, image: {BUSYBOX}, imagePullPolicy: IfNotPresent, command: [sh, -c, 'echo 1 >> /out/log'], volumeMounts: [{{name: work, mountPath: /out}}]}}
+  - {{name: two, image: {BUSYBOX}, imagePullPolicy: IfNotPresent, command: [sh, -c, 'echo 2 >> /out/log'], volumeMounts: [{{name: work, mountPath: /out}}]}}
   containers:
-  - {{name: main, image: {BUSYBOX}, imagePullPolicy: IfNotPresent, command: [cat, /work/log], volumeMounts: [{{name: work, mountPath: /work}}]}}
+  - {{name: main, image: {BUSYBOX}, imagePullPolicy: IfNotPresent, command: [cat, /out/log], volumeMounts: [{{name: work, mountPath: /out}}]}}
   volumes: [{{name: work, emptyDir: {{}}}}]
 "
     ));
