@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use steersman_component::{flags, logs};
+use steersman_component::{flags, logs, memory};
 use steersman_controller_manager::{FLAGS, manager};
 
 #[global_allocator]
@@ -12,8 +12,7 @@ const ABOUT: &str = "The Kubernetes controller manager is a daemon that embeds t
 shared state of the cluster through the apiserver and makes changes that move the current state towards the desired one.";
 
 fn main() -> ExitCode {
-    // Huge pages would make a small heap four times as large. What fails here costs memory, nothing else.
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
+    memory::small_pages();
     let flags = flags::parse_or_exit("kube-controller-manager", ABOUT, &[FLAGS, flags::COMMON]);
     logs::init(&flags);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();

@@ -6,12 +6,14 @@
 //!
 //! Invariant: this crate never knows API types; tokens are claims in JSON.
 
+mod any_server;
 pub mod authority;
 pub mod cluster;
 pub mod files;
 pub mod reload;
 pub mod token;
 
+pub use any_server::AnyServer;
 pub use authority::{Authority, Issued, Request, Usage};
 
 /// What can go wrong with keys and certificates.

@@ -1,10 +1,7 @@
 //! Where a node's kubelet listens, and TLS towards it.
 
 use crate::config::KubeletConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::sync::Arc;
 use steersman_apimachinery::{Status, object};
@@ -32,7 +29,7 @@ impl Kubelets {
     pub fn new(config: KubeletConfig) -> Result<Self, steersman_pki::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let any = Arc::new(AnyServer(provider.clone()));
+        let any = Arc::new(steersman_pki::AnyServer(provider.clone()));
         let builder = match &config.ca {
             Some(ca) => {
                 let mut roots = RootCertStore::empty();
@@ -85,42 +82,6 @@ impl Kubelets {
         let port = object::int(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
         let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0).unwrap_or(self.config.port);
         Ok(Address { host: host.to_owned(), port })
-    }
-}
-
-/// Takes every server.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        m: &[u8],
-        c: &CertificateDer<'_>,
-        d: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(m, c, d, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        m: &[u8],
-        c: &CertificateDer<'_>,
-        d: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(m, c, d, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
