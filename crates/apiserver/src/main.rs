@@ -2,12 +2,13 @@
 
 use steersman_apiserver::{app, config::Config, flags::FLAGS};
 use steersman_component::flags::{COMMON, parse_or_exit};
-use steersman_component::{logs, shutdown};
+use steersman_component::{logs, memory, shutdown};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    memory::small_pages();
     let flags = parse_or_exit("kube-apiserver", "The Kubernetes API server.", &[FLAGS, COMMON]);
     let config = Config::new(&flags).unwrap_or_else(|e| {
         eprintln!("Error: {e}");
