@@ -2,11 +2,12 @@
 //!
 //! Entry point: [`OpenApi`], which holds one [`Api`] per group and version and gives finished [`Document`]s for
 //! `/openapi/v2`, `/openapi/v3` and the paths below it. Documents are made when they are first asked for, and kept
-//! compressed. There are no descriptions in them: names have to speak for themselves.
+//! compressed. Descriptions of types and fields are those that `k8s-openapi` carries.
 //!
 //! Invariant: this crate never does IO and knows no resource by name.
 
 mod api;
+mod descriptions;
 mod document;
 mod gnostic;
 mod names;

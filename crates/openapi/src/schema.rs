@@ -1,5 +1,6 @@
 //! Types as OpenAPI schemas.
 
+use crate::descriptions::Descriptions;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use steersman_schema::{Field, Kind, ListType, MapType, Presence, Type, TypeRef};
@@ -84,6 +85,7 @@ pub struct Definitions {
     dialect: Dialect,
     /// Only kinds of this group and version are told of types that belong to many; `None`: all.
     only: Option<(String, String)>,
+    descriptions: Descriptions,
     done: BTreeMap<String, Value>,
     wanted: BTreeSet<&'static str>,
 }
@@ -91,7 +93,7 @@ pub struct Definitions {
 impl Definitions {
     /// None yet.
     pub fn new(dialect: Dialect, only: Option<(String, String)>) -> Self {
-        Self { dialect, only, done: BTreeMap::new(), wanted: BTreeSet::new() }
+        Self { dialect, only, descriptions: Descriptions::load(), done: BTreeMap::new(), wanted: BTreeSet::new() }
     }
 
     /// A reference to a built-in definition, which is collected together with all that it refers to.
@@ -130,9 +132,10 @@ impl Definitions {
 
     fn definition(&mut self, ty: &Type) -> Value {
         let mut out = Map::new();
+        out.extend(self.description(&ty.name, ""));
         let mut properties = Map::new();
         for field in ty.fields.iter() {
-            let schema = self.field(field);
+            let schema = self.field(&ty.name, field);
             properties.insert(field.name.clone().into_owned(), schema);
         }
         if !properties.is_empty() {
@@ -173,9 +176,15 @@ impl Definitions {
         Value::Object(out)
     }
 
-    fn field(&mut self, field: &Field) -> Value {
+    /// The member of a schema that says what the definition or its field is for.
+    fn description(&self, definition: &str, field: &str) -> Option<(String, Value)> {
+        Some(("description".to_owned(), self.descriptions.of(definition, field)?.into()))
+    }
+
+    fn field(&mut self, definition: &str, field: &Field) -> Value {
         let mut schema = self.kind(&field.kind);
         let mut more = Map::new();
+        more.extend(self.description(definition, &field.name));
         if self.dialect == Dialect::V3
             && let Some(default) = default(field)
         {
@@ -248,6 +257,14 @@ impl Definitions {
     }
 
     fn scalar(&self, name: &str) -> Value {
+        let mut schema = self.scalar_type(name);
+        if let Value::Object(schema) = &mut schema {
+            schema.extend(self.description(name, ""));
+        }
+        schema
+    }
+
+    fn scalar_type(&self, name: &str) -> Value {
         match (name, self.dialect) {
             (scalar::QUANTITY, Dialect::V2) => json!({"type": "string"}),
             (scalar::QUANTITY, Dialect::V3) => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
