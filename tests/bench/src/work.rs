@@ -184,6 +184,7 @@ async fn create(api: Api, o: Options) -> Result<Report> {
     Ok(report)
 }
 
+/// A patch that changes something, unless the same `i` came last.
 fn status_patch(i: usize) -> Bytes {
     let patch = json!({ "status": { "phase": "Running", "podIP": "10.1.2.3", "message": format!("update {i}"), "conditions": [
         { "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" },
@@ -244,10 +245,12 @@ async fn watch(api: Api, o: Options) -> Result<Report> {
     while started.elapsed() < Duration::from_secs(o.seconds) {
         sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Instant::now());
         let path = format!("{}/{}/status", pods_path(), pod_name(written % o.pods));
-        c.call(Method::PATCH, &path, "application/merge-patch+json", status_patch(written + 1_000_000)).await?;
+        c.call(Method::PATCH, &path, "application/merge-patch+json", status_patch(rand::random::<u32>() as usize))
+            .await?;
         written += 1;
         // The writer goes on when most have what was written, so that no backlog builds up.
         while delivered.load(Ordering::Relaxed) + 20 * o.watchers < written * o.watchers {
+            anyhow::ensure!(started.elapsed() < Duration::from_secs(o.seconds + 10), "the watchers stopped hearing");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
