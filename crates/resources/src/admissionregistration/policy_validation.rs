@@ -3,10 +3,12 @@
 use super::rule_validation as rules;
 use crate::checks;
 use crate::fields::Fields;
+use crate::shared::cel::Admission;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use steersman_apimachinery::gvk::GroupVersion;
 use steersman_apimachinery::{ErrorList, Path, validation};
+use steersman_cel::Type;
 
 const NO_EXPRESSION: &str = "expression is not specified";
 const NOTHING: &str = "validations or auditAnnotations must contain at least one rule";
@@ -42,10 +44,14 @@ fn is_identifier(name: &str) -> bool {
     first && chars.all(|c| c.is_ascii_alphanumeric() || c == '_') && !reserved.contains(&name)
 }
 
-fn expression(e: &mut ErrorList, path: &Path, holder: &Value) {
-    if holder.s("expression").trim().is_empty() {
+/// The expression of `holder`, unless it is missing, which is told.
+fn expression<'a>(e: &mut ErrorList, path: &Path, holder: &'a Value) -> Option<&'a str> {
+    let text = holder.s("expression");
+    if text.trim().is_empty() {
         e.required(&path.child("expression"), NO_EXPRESSION);
+        return None;
     }
+    Some(text)
 }
 
 fn param_kind(e: &mut ErrorList, path: &Path, kind: &Value) {
@@ -74,7 +80,9 @@ fn param_kind(e: &mut ErrorList, path: &Path, kind: &Value) {
     }
 }
 
-fn common(e: &mut ErrorList, spec: &Value) {
+/// What both kinds of policies have; returns the types of the variables.
+fn common(e: &mut ErrorList, spec: &Value) -> Vec<(String, Type)> {
+    let params = spec.sub("paramKind").is_some();
     let path = Path::new("spec");
     match spec.opt_s("failurePolicy") {
         None => e.required(&path.child("failurePolicy"), ""),
@@ -93,8 +101,8 @@ fn common(e: &mut ErrorList, spec: &Value) {
             }
         }
     }
-    rules::conditions(e, &path, spec);
-    let mut names = BTreeSet::new();
+    rules::conditions(e, &path, spec, params);
+    let (mut names, mut known) = (BTreeSet::new(), Vec::new());
     for (i, v) in spec.items("variables").iter().enumerate() {
         let (p, name) = (path.child("variables").index(i), v.s("name"));
         if name.is_empty() {
@@ -107,15 +115,21 @@ fn common(e: &mut ErrorList, spec: &Value) {
                 e.duplicate(&p.child("name"), name);
             }
         }
-        expression(e, &p, v);
+        let Some(text) = expression(e, &p, v) else { continue };
+        let admission = Admission::new(params, true).with(&known);
+        if let Some(ty) = admission.variable(e, &p.child("expression"), text) {
+            known.push((name.to_owned(), ty));
+        }
     }
+    known
 }
 
 /// A ValidatingAdmissionPolicy.
 pub(super) fn validating(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
     let (spec, path) = (obj.at("spec"), Path::new("spec"));
-    common(&mut e, spec);
+    let (variables, params) = (common(&mut e, spec), spec.sub("paramKind").is_some());
+    let admission = |params, authorizer| Admission::new(params, authorizer).with(&variables);
     if !spec.has("validations") && !spec.has("auditAnnotations") {
         e.required(&path.child("validations"), NOTHING);
         e.required(&path.child("auditAnnotations"), NOTHING);
@@ -123,7 +137,15 @@ pub(super) fn validating(obj: &Value) -> ErrorList {
     }
     for (i, v) in spec.items("validations").iter().enumerate() {
         let p = path.child("validations").index(i);
-        expression(&mut e, &p, v);
+        if let Some(text) = expression(&mut e, &p, v) {
+            admission(params, true).expression(&mut e, &p.child("expression"), text, &[Type::Bool]);
+        }
+        let (said, at) = (v.s("messageExpression"), p.child("messageExpression"));
+        if !said.is_empty() && said.trim().is_empty() {
+            e.invalid(&at, said, "must be non-empty if specified");
+        } else if !said.is_empty() {
+            admission(true, false).expression(&mut e, &at, said, &[Type::String]);
+        }
         let (message, trimmed) = (v.s("message"), v.s("message").trim());
         if !message.is_empty() && trimmed.is_empty() {
             e.invalid(&p.child("message"), message, "message must be non-empty if specified");
@@ -156,6 +178,9 @@ pub(super) fn validating(obj: &Value) -> ErrorList {
         }
         if a.s("valueExpression").trim().is_empty() {
             e.required(&p.child("valueExpression"), "valueExpression is not specified");
+        } else {
+            let (text, types) = (a.s("valueExpression"), [Type::String, Type::Null]);
+            admission(params, true).expression(&mut e, &p.child("valueExpression"), text, &types);
         }
         if !keys.insert(key) {
             e.duplicate(&p.child("key"), key);
@@ -191,7 +216,7 @@ pub(super) fn mutating(obj: &Value) -> ErrorList {
                 let why = format!("must be specified when patchType is {}", m.s("patchType"));
                 e.required(&p.child(field), why);
             }
-            Some(patch) => expression(&mut e, &p.child(field), patch),
+            Some(patch) => drop(expression(&mut e, &p.child(field), patch)),
         }
         if m.sub(other).is_some() {
             let why = format!("must not be specified when patchType is {}", m.s("patchType"));

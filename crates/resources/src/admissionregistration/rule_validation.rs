@@ -3,9 +3,11 @@
 
 use crate::checks;
 use crate::fields::Fields;
+use crate::shared::cel::Admission;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, validation};
+use steersman_cel::Type;
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 /// The most conditions of one webhook or policy.
@@ -123,8 +125,9 @@ pub(super) fn match_resources(e: &mut ErrorList, path: &Path, m: &Value) {
     matching(e, path, m);
 }
 
-/// Conditions in CEL.
-pub(super) fn conditions(e: &mut ErrorList, path: &Path, holder: &Value) {
+/// Conditions in CEL; `params`: whether they may use parameters.
+pub(super) fn conditions(e: &mut ErrorList, path: &Path, holder: &Value, params: bool) {
+    let admission = Admission::new(params, true);
     let (all, at) = (holder.items("matchConditions"), path.child("matchConditions"));
     if all.len() > MOST_CONDITIONS {
         e.too_many(&at, all.len(), MOST_CONDITIONS);
@@ -135,6 +138,8 @@ pub(super) fn conditions(e: &mut ErrorList, path: &Path, holder: &Value) {
         let name = c.s("name");
         if c.s("expression").trim().is_empty() {
             e.required(&p.child("expression"), "");
+        } else {
+            admission.expression(e, &p.child("expression"), c.s("expression"), &[Type::Bool]);
         }
         if name.is_empty() {
             e.required(&p.child("name"), "");

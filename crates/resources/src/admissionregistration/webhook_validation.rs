@@ -115,7 +115,7 @@ fn hook(e: &mut ErrorList, path: &Path, hook: &Value, mutating: bool) {
         (None, Some(s)) => service(e, &at.child("service"), s),
         _ => e.required(&at, "exactly one of url or service is required"),
     }
-    rules::conditions(e, path, hook);
+    rules::conditions(e, path, hook, false);
 }
 
 /// All webhooks of a configuration; `old` on update.

@@ -2,6 +2,7 @@
 
 use crate::checks;
 use crate::fields::Fields;
+use crate::shared::cel;
 use crate::shared::internal::{Field, Show, Type};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -157,7 +158,7 @@ pub(super) fn selectors(e: &mut ErrorList, path: &Path, list: &[Value]) {
             None => e.required(&at, ""),
             Some("") => e.required(&at.child("expression"), ""),
             Some(text) if text.len() > LONGEST_EXPRESSION => e.too_long(&at.child("expression"), LONGEST_EXPRESSION),
-            Some(_) => {}
+            Some(text) => cel::device_selector(e, &at.child("expression"), text),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What several resources share: defaults and validation of pod templates and their parts, selectors, print helpers.
 
+pub mod cel;
 pub mod claim_template;
 pub mod defaults;
 pub mod internal;

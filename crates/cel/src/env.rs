@@ -1,0 +1,50 @@
+//! What expressions may use.
+
+use crate::libraries;
+use crate::signature::Overload;
+use crate::types::Type;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Functions by name.
+pub(crate) type Functions = HashMap<String, Vec<Overload>>;
+
+/// Variables, object types and functions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Env {
+    variables: BTreeMap<String, Type>,
+    objects: BTreeMap<String, Arc<BTreeMap<String, Type>>>,
+    pub(crate) functions: Arc<Functions>,
+}
+
+impl Env {
+    /// The functions that Kubernetes offers everywhere, and no variables (rule: apiserver `pkg/cel/environment/base.go`).
+    pub fn kubernetes() -> Self {
+        Self { variables: BTreeMap::new(), objects: BTreeMap::new(), functions: libraries::all() }
+    }
+    /// Declares a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, ty: Type) -> Self {
+        self.variables.insert(name.to_owned(), ty);
+        self
+    }
+    /// Declares an object type with its fields.
+    #[must_use]
+    pub fn object(mut self, name: &str, fields: impl IntoIterator<Item = (String, Type)>) -> Self {
+        self.objects.insert(name.to_owned(), Arc::new(fields.into_iter().collect()));
+        self
+    }
+    /// Declares one more field of an object type.
+    #[must_use]
+    pub fn field(mut self, object: &str, field: &str, ty: Type) -> Self {
+        let fields = self.objects.entry(object.to_owned()).or_default();
+        Arc::make_mut(fields).insert(field.to_owned(), ty);
+        self
+    }
+    pub(crate) fn variable_type(&self, name: &str) -> Option<&Type> {
+        self.variables.get(name)
+    }
+    pub(crate) fn fields(&self, object: &str) -> Option<&BTreeMap<String, Type>> {
+        self.objects.get(object).map(|f| &**f)
+    }
+}
