@@ -15,7 +15,8 @@ Runs every test, or only the named stages: ${ALL[*]}
   lint        clippy finds nothing
   unit        unit tests, property tests, and API tests against a real etcd
   golden      recorded answers of a Kubernetes apiserver, replayed against ours (needs ../shared/golden)
-  end-to-end  a cluster of two nodes, driven with kubectl
+  end-to-end  a cluster of two nodes, driven with kubectl by our own suite, then by kubectl of several versions and by the
+              clients for Python, JavaScript and Rust (tests/clients)
 EOF
 }
 case ${1:-} in -h|--help) usage; exit 0 ;; esac
@@ -100,6 +101,49 @@ stage_end-to-end() {
     bad end-to-end 0
     grep -q '^test result' "$WORK/e2e" || FAILED=$((FAILED + 1))
   fi
+  clients "$home"
+}
+
+# Adds up a closing line such as `python client: 24 passed, 0 failed`.
+count_line() { # what log
+  local line; line=$(grep -E '^[A-Za-z0-9. ]+: [0-9]+ passed, [0-9]+ failed$' "$2" | tail -n 1)
+  grep '^FAIL' -A 6 "$2"
+  if [ -z "$line" ]; then tail -n 20 "$2"; bad "$1: did not end"; return; fi
+  PASSED=$((PASSED + $(echo "$line" | sed 's/.*: \([0-9]*\) passed.*/\1/')))
+  local failed; failed=$(echo "$line" | sed 's/.* \([0-9]*\) failed$/\1/')
+  if [ "$failed" = 0 ]; then ok "$1" 0; else bad "$1" "$failed"; fi
+}
+
+# Clients that others wrote, against the cluster of $1.
+clients() { # home
+  local config=$1/admin.kubeconfig here=$REPO/tests/clients kubectl list=() i=0
+  # kubectl as the Debian package has it (1.20 on Debian 12), unpacked beside whatever is installed; the one in use; and the
+  # newest that stands beside that.
+  need_packages python3 python3-venv diffutils
+  mkdir -p "$WORK/kubectl"
+  (cd "$WORK/kubectl" && apt-get download -qq kubernetes-client && dpkg-deb -x kubernetes-client*.deb .) >"$WORK/kubectl/log" 2>&1
+  [ -x "$WORK/kubectl/usr/bin/kubectl" ] && list+=("$WORK/kubectl/usr/bin/kubectl") || { cat "$WORK/kubectl/log"; bad "kubectl of Debian could not be had"; }
+  kubectl=$(readlink -f "$(command -v kubectl)")
+  list+=("$(find "$(dirname "$kubectl")" -name 'kubectl.1.*' | sort -V | tail -n 1)")
+  [ -n "${list[-1]}" ] || list[-1]=$kubectl
+  for kubectl in "${list[@]}"; do
+    i=$((i + 1))
+    python3 "$here/kubectl.py" --kubectl "$kubectl" --kubeconfig "$config" >"$WORK/kubectl-$i" 2>&1 &
+  done
+  wait
+  for i in $(seq ${#list[@]}); do count_line "$(grep -o '^kubectl 1[.0-9]*' "$WORK/kubectl-$i" | tail -n 1)" "$WORK/kubectl-$i"; done
+
+  { python3 -m venv "$WORK/venv" && "$WORK/venv/bin/pip" install -q -r "$here/requirements.txt"; } >"$WORK/python" 2>&1
+  timeout 300 "$WORK/venv/bin/python" "$here/python_client.py" "$config" >>"$WORK/python" 2>&1
+  count_line "Python client" "$WORK/python"
+
+  command -v npm >/dev/null || need_packages nodejs npm
+  cp -r "$here/node" "$WORK/node" && rm -rf "$WORK/node/node_modules"
+  (cd "$WORK/node" && npm ci --no-audit --no-fund && timeout 300 node check.js "$config") >"$WORK/javascript" 2>&1
+  count_line "JavaScript client" "$WORK/javascript"
+
+  KUBECONFIG=$config timeout 300 "$TARGET/release/steersman-client-check" >"$WORK/rust" 2>&1
+  count_line "Rust client" "$WORK/rust"
 }
 
 # Everything at once, tests and binaries, so that shared libraries are built once.

@@ -147,8 +147,12 @@ impl Operation {
         out.insert("schemes".into(), json!(["https"]));
         out.insert("produces".into(), json!(self.produces()));
         out.insert("consumes".into(), if self.patches { json!(PATCHES) } else { json!(["*/*"]) });
-        let mut parameters: Vec<Value> =
-            self.query.iter().map(|(name, _)| json!({"$ref": format!("#/parameters/{name}")})).collect();
+        // Old clients (kubectl 1.20) look for `dryRun` among the parameters of patches, and follow no reference.
+        let plain = |name: &str| self.patches && name == "dryRun";
+        let write = |p: &Parameter| {
+            if plain(p.0) { parameter(p, Dialect::V2) } else { json!({"$ref": format!("#/parameters/{}", p.0)}) }
+        };
+        let mut parameters: Vec<Value> = self.query.iter().map(write).collect();
         if let Some(name) = &self.takes {
             let schema = definitions.built_in(name);
             // Deletions may come without a body.
