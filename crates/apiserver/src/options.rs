@@ -9,10 +9,8 @@ use steersman_apimachinery::options::{
     CreateOptions, DeleteOptions, FieldValidation, GetOptions, ListOptions, Propagation, UpdateOptions, VersionMatch,
 };
 use steersman_apimachinery::selector::{FieldSelector, LabelSelector};
+use steersman_apimachinery::validation::field_manager;
 use steersman_apimachinery::{ErrorList, Path, Status};
-
-/// The longest name of a field manager, bytes.
-const FIELD_MANAGER_MAX: usize = 128;
 
 /// What a LIST or WATCH asks for.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +136,7 @@ pub fn patch(query: &Query, apply: bool) -> Result<UpdateOptions, Status> {
 
 fn writing(query: &Query, kind: &'static str, mut e: ErrorList) -> Result<(bool, String, FieldValidation), Status> {
     let manager = query.first("fieldManager").unwrap_or("");
-    check_field_manager(&mut e, manager);
+    field_manager(&mut e, manager, &Path::new("fieldManager"));
     let dry_run: Vec<&str> = query.all("dryRun").collect();
     check_dry_run(&mut e, &dry_run);
     let validation = match query.first("fieldValidation").unwrap_or("") {
@@ -151,27 +149,6 @@ fn writing(query: &Query, kind: &'static str, mut e: ErrorList) -> Result<(bool,
         }
     };
     if e.is_empty() { Ok((!dry_run.is_empty(), manager.to_owned(), validation)) } else { Err(invalid(kind, &e)) }
-}
-
-fn check_field_manager(e: &mut ErrorList, manager: &str) {
-    let path = Path::new("fieldManager");
-    if manager.len() > FIELD_MANAGER_MAX {
-        e.too_long(&path, FIELD_MANAGER_MAX);
-    }
-    for (i, c) in manager.char_indices() {
-        if !is_print(c) {
-            let shown = if c.is_control() { String::new() } else { format!(" '{c}'") };
-            e.invalid(&path, manager, format!("invalid character U+{:04X}{shown} (at position {i})", c as u32));
-        }
-    }
-}
-
-/// Go's `unicode.IsPrint`, near enough: no control characters, no white space but the plain blank.
-fn is_print(c: char) -> bool {
-    c == ' '
-        || !(c.is_control()
-            || c.is_whitespace()
-            || matches!(c as u32, 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff))
 }
 
 fn check_dry_run(e: &mut ErrorList, values: &[&str]) {
@@ -202,6 +179,10 @@ pub fn delete(query: &Query, body: Option<&Value>) -> Result<DeleteOptions, Stat
             o.grace_period_seconds =
                 query.first("gracePeriodSeconds").map(parse_int).transpose().map_err(Status::bad_request)?;
             o.orphan_dependents = query.maybe_flag("orphanDependents");
+            // These two are parameters of their own (rule: `Convert_url_Values_To_v1_DeleteOptions`).
+            let pre = |key: &str| query.first(key).filter(|v| !v.is_empty()).map(str::to_owned);
+            o.precondition_uid = pre("uid");
+            o.precondition_resource_version = pre("resourceVersion");
         }
     }
     let path = Path::new("propagationPolicy");
@@ -302,5 +283,11 @@ mod tests {
         let body = serde_json::json!({"gracePeriodSeconds": 3, "preconditions": {"uid": "u"}});
         let o = delete(&q("gracePeriodSeconds=9"), Some(&body)).expect("fine");
         assert_eq!((o.grace_period_seconds, o.precondition_uid.as_deref()), (Some(3), Some("u")));
+        let o = delete(&q("uid=u&resourceVersion=5"), None).expect("fine");
+        assert_eq!((o.precondition_uid.as_deref(), o.precondition_resource_version.as_deref()), (Some("u"), Some("5")));
+        check(
+            update(&q("fieldManager=a%C2%A0b")),
+            "UpdateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\u00a0b\": invalid character U+00A0 (at position 1)",
+        );
     }
 }

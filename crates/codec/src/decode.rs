@@ -241,7 +241,7 @@ impl<'b> Source<'b> {
                     Ok((get("apiVersion")?, get("kind")?))
                 }
                 Value::Null => Ok((Cow::Borrowed(""), Cow::Borrowed(""))),
-                other => Err(no_kind(no_object(token_name(other)))),
+                other => Err(no_object(token_name(other))),
             },
             Self::Protobuf(envelope) => Ok((Cow::Borrowed(envelope.api_version), Cow::Borrowed(envelope.kind))),
         }
@@ -378,8 +378,13 @@ fn summary(body: &[u8]) -> String {
 const META_TYPE: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
-fn no_object(got: &str) -> String {
+fn wrong_document(got: &str) -> String {
     format!("json: cannot unmarshal {got} into Go value of type {META_TYPE}")
+}
+
+/// What upstream says of a document of which the kind cannot be told, for it is no object but `got`.
+pub fn no_object(got: &str) -> String {
+    no_kind(wrong_document(got))
 }
 
 fn wrong_member(name: &str, got: &Value) -> String {
@@ -410,7 +415,7 @@ fn interpret(text: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), String> {
             let Value::Object(object) = &value else {
                 return match &value {
                     Value::Null => Ok((Cow::Borrowed(""), Cow::Borrowed(""))),
-                    other => Err(no_object(token_name(other))),
+                    other => Err(wrong_document(token_name(other))),
                 };
             };
             let mut found = [String::new(), String::new()];

@@ -23,7 +23,7 @@ pub mod time;
 mod untyped;
 pub mod yaml;
 
-pub use decode::{Decoded, decode, decode_object, decode_options, decode_unstructured, normalise};
+pub use decode::{Decoded, decode, decode_object, decode_options, decode_unstructured, no_object, normalise};
 pub use encode::{body_offset, encode, encode_stored, splice_resource_version};
 pub use media::{MediaType, Negotiated};
 pub use untyped::parse;

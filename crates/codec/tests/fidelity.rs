@@ -124,6 +124,9 @@ fn errors_are_go_s() {
     );
     check(SECRET, r#"{"data":{"a":"x y="}}"#, "illegal base64 data at input byte 1");
     check(SECRET, r#"{"data":{"a":"abc"}}"#, "illegal base64 data at input byte 0");
+    let byte = "into Go struct field Secret.data of type uint8";
+    check(SECRET, r#"{"data":{"a":["x"]}}"#, &format!("json: cannot unmarshal string {byte}"));
+    check(SECRET, r#"{"data":{"a":[0,256]}}"#, &format!("json: cannot unmarshal number 256 {byte}"));
     check(
         CONFIG_MAP,
         r#"{"kind":7}"#,

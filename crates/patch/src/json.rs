@@ -47,6 +47,32 @@ impl Patch {
                 other => return Err(bad(json_kind(&other), "value of type handlers.jsonPatchOp")),
             }
         }
+        Self::of_lawful_size(operations)
+    }
+
+    /// The same where fields are not validated: a library's own decoder then reads the body, which looks into no
+    /// operation and words its errors otherwise.
+    pub fn from_unchecked(body: Value) -> Result<Self, Status> {
+        let bad = |what: &Value, go: &str| {
+            let what = json_kind(what);
+            Status::bad_request(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.{go}"))
+        };
+        let operations = match body {
+            Value::Null => Vec::new(),
+            Value::Array(list) => list
+                .into_iter()
+                .map(|item| match item {
+                    Value::Object(op) => Ok(op),
+                    Value::Null => Ok(Map::new()),
+                    other => Err(bad(&other, "Operation")),
+                })
+                .collect::<Result<_, _>>()?,
+            other => return Err(bad(&other, "Patch")),
+        };
+        Self::of_lawful_size(operations)
+    }
+
+    fn of_lawful_size(operations: Vec<Map<String, Value>>) -> Result<Self, Status> {
         if operations.len() > MAX_OPERATIONS {
             let (max, got) = (MAX_OPERATIONS, operations.len());
             let message = format!("The allowed maximum operations in a JSON patch is {max}, got {got}");
@@ -246,6 +272,10 @@ mod tests {
             err.message,
             "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
         );
+        let loose = |body: Value| Patch::from_unchecked(body).unwrap_err().message;
+        assert_eq!(loose(json!({})), "json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+        assert_eq!(loose(json!([1])), "json: cannot unmarshal number into Go value of type jsonpatch.Operation");
+        assert!(Patch::from_unchecked(json!([{"op": 1}])).is_ok());
         assert_eq!(Patch::from_value(Value::Array(vec![json!({}); MAX_OPERATIONS + 1])).unwrap_err().code, 413);
         let big = json!({"a": "x".repeat(1 << 20)});
         let copies = json!([{"op": "copy", "from": "/a", "path": "/b"}, {"op": "copy", "from": "/a", "path": "/c"}, {"op": "copy", "from": "/a", "path": "/d"}]);

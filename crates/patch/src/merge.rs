@@ -7,7 +7,7 @@ use steersman_apimachinery::Status;
 pub fn check(patch: &Value) -> Result<(), Status> {
     let what = match patch {
         Value::Object(_) => return Ok(()),
-        Value::Null => return Err(Status::bad_request("Invalid JSON Patch")),
+        Value::Null => return Err(bad_patch()),
         Value::Bool(_) => "bool",
         Value::Number(_) => "number",
         Value::String(_) => "string",
@@ -16,6 +16,16 @@ pub fn check(patch: &Value) -> Result<(), Status> {
     let message =
         format!("error decoding patch: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");
     Err(Status::bad_request(message))
+}
+
+/// What upstream says of a body that makes no merge patch.
+pub fn bad_patch() -> Status {
+    Status::bad_request("Invalid JSON Patch")
+}
+
+/// The same where fields are not validated: then upstream takes a list too, which replaces the whole document.
+pub fn check_loosely(patch: &Value) -> Result<(), Status> {
+    if patch.is_object() || patch.is_array() { Ok(()) } else { Err(bad_patch()) }
 }
 
 /// Merges the patch into the document: nulls delete, objects merge, everything else replaces.
@@ -78,6 +88,8 @@ mod tests {
     #[test]
     fn refuses_what_is_no_object() {
         assert_eq!(check(&Value::Null).unwrap_err().message, "Invalid JSON Patch");
+        assert_eq!(check_loosely(&json!("x")).unwrap_err().message, "Invalid JSON Patch");
+        assert!(check_loosely(&json!([])).is_ok());
         assert!(
             check(&json!([])).unwrap_err().message.ends_with("array into Go value of type map[string]interface {}")
         );

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use steersman_patch::fieldset::{FieldFilter, FieldSet};
 use steersman_patch::managed::{self, ManagerContext, OneVersion};
 use steersman_patch::{merge, strategic};
+use steersman_schema::{Field, Kind, Type};
 
 fn data() -> impl Strategy<Value = Map<String, Value>> {
     proptest::collection::btree_map("[a-d]", "[xyz]", 0..4)
@@ -85,6 +86,87 @@ fn contains(whole: &Value, part: &Value) -> bool {
     }
 }
 
+/// The merge patch that makes `to` of `from`, where neither has nulls.
+fn merge_diff(from: &Value, to: &Value) -> Value {
+    let (Value::Object(f), Value::Object(t)) = (from, to) else { return to.clone() };
+    let mut patch = Map::new();
+    for (k, v) in t {
+        match f.get(k) {
+            Some(old) if old == v => {}
+            Some(old) => drop(patch.insert(k.clone(), merge_diff(old, v))),
+            None => drop(patch.insert(k.clone(), v.clone())),
+        }
+    }
+    patch.extend(f.keys().filter(|k| !t.contains_key(*k)).map(|k| (k.clone(), Value::Null)));
+    Value::Object(patch)
+}
+
+/// The strategic merge patch that makes `to` of `from`, as clients write it: deletions by directive, and the order of
+/// every list that merges.
+fn strategic_diff(from: &Map<String, Value>, to: &Map<String, Value>, ty: Option<&Type>) -> Map<String, Value> {
+    let mut patch = Map::new();
+    for (k, v) in to {
+        let field = ty.and_then(|t| t.field(k));
+        match (from.get(k), v) {
+            (Some(old), v) if old == v => {}
+            (Some(Value::Object(old)), Value::Object(v)) => {
+                let below = field.and_then(|f| f.kind.object());
+                patch.insert(k.clone(), strategic_diff(old, v, below.map(|t| &**t)).into());
+            }
+            (Some(Value::Array(old)), Value::Array(v)) if field.is_some_and(|f| f.strategy.merge) => {
+                list_diff(&mut patch, k, old, v, field.expect("looked at above"));
+            }
+            (_, v) => drop(patch.insert(k.clone(), v.clone())),
+        }
+    }
+    patch.extend(from.keys().filter(|k| !to.contains_key(*k)).map(|k| (k.clone(), Value::Null)));
+    patch
+}
+
+fn list_diff(patch: &mut Map<String, Value>, name: &str, from: &[Value], to: &[Value], field: &Field) {
+    let key: &str = &field.merge_key;
+    if key.is_empty() {
+        let missing = |list: &[Value], other: &[Value]| -> Vec<Value> {
+            list.iter().filter(|v| !other.contains(v)).cloned().collect()
+        };
+        patch.insert(name.to_owned(), missing(to, from).into());
+        patch.insert(format!("$deleteFromPrimitiveList/{name}"), missing(from, to).into());
+        patch.insert(format!("$setElementOrder/{name}"), to.to_vec().into());
+        return;
+    }
+    let find = |list: &[Value], element: &Value| list.iter().find(|v| v[key] == element[key]).cloned();
+    let ty = field.kind.item().and_then(Kind::object);
+    let mut elements: Vec<Value> = Vec::new();
+    for v in to {
+        match find(from, v) {
+            None => elements.push(v.clone()),
+            Some(old) if old == *v => {}
+            Some(old) => {
+                let (old, new) = (old.as_object().expect("an object"), v.as_object().expect("an object"));
+                let mut below = strategic_diff(old, new, ty.map(|t| &**t));
+                below.insert(key.to_owned(), v[key].clone());
+                elements.push(below.into());
+            }
+        }
+    }
+    let gone = from.iter().filter(|v| find(to, v).is_none());
+    elements.extend(gone.map(|v| json!({"$patch": "delete", key: v[key]})));
+    patch.insert(name.to_owned(), elements.into());
+    let order: Vec<Value> = to.iter().map(|v| json!({key: v[key]})).collect();
+    patch.insert(format!("$setElementOrder/{name}"), order.into());
+}
+
+/// Pods whose lists stand in any order.
+fn shuffled_pod() -> impl Strategy<Value = Value> {
+    let shuffled = containers().prop_flat_map(|c| Just(c.as_array().cloned().unwrap_or_default()).prop_shuffle());
+    let finalizers = proptest::sample::subsequence(vec!["a/1", "a/2", "a/3", "a/4"], 1..=4).prop_shuffle();
+    (data(), shuffled, finalizers).prop_map(|(labels, containers, finalizers)| {
+        let mut pod = pod(&labels, &containers.into());
+        pod["metadata"]["finalizers"] = json!(finalizers);
+        pod
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -152,13 +234,18 @@ proptest! {
     }
 
     #[test]
-    fn a_merge_patch_makes_the_target(from in data(), to in data()) {
-        let mut patch = to.clone();
-        for k in from.keys().filter(|k| !to.contains_key(*k)) {
-            patch.insert(k.clone(), Value::Null);
-        }
-        let mut doc = Value::Object(from);
-        merge::apply(&mut doc, Value::Object(patch));
-        prop_assert_eq!(doc, Value::Object(to));
+    fn a_merge_patch_makes_the_target(from in shuffled_pod(), to in shuffled_pod()) {
+        let mut doc = from.clone();
+        merge::apply(&mut doc, merge_diff(&from, &to));
+        prop_assert_eq!(doc, to);
+    }
+
+    #[test]
+    fn a_strategic_patch_makes_the_target(from in shuffled_pod(), to in shuffled_pod()) {
+        let ty = steersman_schema::lookup("", "v1", "Pod").expect("a built-in kind");
+        let (f, t) = (from.as_object().expect("an object"), to.as_object().expect("an object"));
+        let patch = Value::Object(strategic_diff(f, t, Some(&ty)));
+        let made = strategic::apply(from.clone(), patch.clone(), &ty).map_err(|s| s.message);
+        prop_assert_eq!(made, Ok(to), "{} {}", from, patch);
     }
 }

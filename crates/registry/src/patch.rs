@@ -34,13 +34,16 @@ pub(crate) fn apply(
         let Some(ty) = kind.ty else { return Err(no_strategic()) };
         let (patch, noted) = steersman_codec::parse(body, strict).map_err(Status::bad_request)?;
         strategic::check(&patch)?;
-        let patched = strategic::apply(live.clone(), patch.clone(), ty)?;
-        return unstructured::check(&patched, ty)
-            .and_then(|()| decode(ctx, kind, patched, noted, options))
+        let mut patched = strategic::apply(live.clone(), patch.clone(), ty)?;
+        return unstructured::fit(&mut patched, ty)
+            .and_then(|()| decode(ctx, kind, patched, noted, options).map_err(within_a_tree))
             .map_err(|why| rejected(&go::print(&patch), &why));
     }
-    let (parsed, noted) =
-        steersman_codec::parse(body, strict).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let (parsed, noted) = steersman_codec::parse(body, strict).map_err(|e| match (strict, patch) {
+        (true, _) => Status::bad_request(format!("error decoding patch: {e}")),
+        (false, PatchType::Merge) => merge::bad_patch(),
+        (false, _) => Status::bad_request(e),
+    })?;
     let (patched, noted) = json_or_merge(patch, parsed, noted, strict, live)?;
     check_kind(kind.gvk, &patched).and_then(|()| decode(ctx, kind, patched, noted, options)).map_err(|why| {
         // What the patch made is shown; it is made again, for failures are rare.
@@ -58,14 +61,18 @@ fn json_or_merge(
     live: &Value,
 ) -> Result<(Value, Vec<String>), Status> {
     if kind == PatchType::Json {
-        let patch = json::Patch::from_value(parsed)?;
+        let patch = if strict { json::Patch::from_value(parsed)? } else { json::Patch::from_unchecked(parsed)? };
         let mut noted: Vec<String> = noted.iter().map(|n| format!("json patch {n}")).collect();
         if strict {
             noted.extend(patch.unknown_fields());
         }
         return Ok((patch.apply(live)?, noted));
     }
-    merge::check(&parsed)?;
+    if strict {
+        merge::check(&parsed)?;
+    } else {
+        merge::check_loosely(&parsed)?;
+    }
     let mut patched = live.clone();
     merge::apply(&mut patched, parsed);
     Ok((patched, noted))
@@ -80,6 +87,9 @@ fn no_strategic() -> Status {
 
 /// A patch may leave kind and apiVersion out, or say them as they are.
 fn check_kind(gvk: &GroupVersionKind, patched: &Value) -> Result<(), String> {
+    if patched.is_array() {
+        return Err(steersman_codec::no_object("array"));
+    }
     let (kind, version) = (object::str(patched, &["kind"]), object::str(patched, &["apiVersion"]));
     if (kind.is_empty() || kind == gvk.kind) && (version.is_empty() || version == gvk.api_version()) {
         return Ok(());
@@ -134,13 +144,8 @@ fn rejected(shown: &str, why: &str) -> Status {
     Status::invalid(&GroupKind::default(), "", &errors)
 }
 
-/// The configuration in the body of a server-side apply.
-pub(crate) fn parse_apply(
-    ctx: &Context,
-    kind: Kind<'_>,
-    body: &[u8],
-    options: &UpdateOptions,
-) -> Result<Value, Status> {
+/// The configuration in the body of a server-side apply, and the keys that it has twice.
+pub(crate) fn parse_apply(kind: Kind<'_>, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
     let bad = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
     let yaml = steersman_codec::yaml::read(body).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?;
     let what = match &yaml.value {
@@ -154,29 +159,48 @@ pub(crate) fn parse_apply(
         let why = format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");
         return Err(bad(format!("error unmarshaling JSON: while decoding JSON: {why}")));
     }
-    match options.field_validation {
-        FieldValidation::Strict if !yaml.duplicates.is_empty() => {
-            let all = yaml.duplicates.join("\n  ");
-            return Err(Status::bad_request(format!(
-                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {all}"
-            )));
-        }
-        FieldValidation::Warn => yaml.duplicates.iter().for_each(|d| ctx.warn(d.as_str())),
-        _ => {}
-    }
     let (version, name) = (object::str(&yaml.value, &["apiVersion"]), object::str(&yaml.value, &["kind"]));
     if name != kind.gvk.kind || version != kind.gvk.api_version() {
         let shown = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
         return Err(Status::bad_request(format!("invalid object type: {shown}, Kind={name}")));
     }
-    Ok(yaml.value)
+    Ok((yaml.value, yaml.duplicates))
+}
+
+/// Tells of keys that a configuration has twice. Upstream looks for them once the apply itself went well.
+pub(crate) fn tell_duplicates(ctx: &Context, duplicates: &[String], options: &UpdateOptions) -> Result<(), Status> {
+    match options.field_validation {
+        FieldValidation::Strict if !duplicates.is_empty() => {
+            let all = duplicates.join("\n  ");
+            return Err(Status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {all}"
+            )));
+        }
+        FieldValidation::Warn => duplicates.iter().for_each(|d| ctx.warn(d.as_str())),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What server-side apply left, decoded; not defaulted.
-pub(crate) fn decode_applied(kind: Kind<'_>, applied: Value) -> Result<Value, Status> {
+pub(crate) fn decode_applied(kind: Kind<'_>, mut applied: Value) -> Result<Value, Status> {
     let Some(ty) = kind.ty else { return Ok(applied) };
-    let (mut object, _) = steersman_codec::normalise(applied, ty, FieldValidation::Ignore).map_err(errors::plain)?;
+    let object = unstructured::fit(&mut applied, ty)
+        .and_then(|()| steersman_codec::normalise(applied, ty, FieldValidation::Ignore).map_err(within_a_tree));
+    let (mut object, _) = object.map_err(|why| {
+        let slash = if kind.gvk.group.is_empty() { "/" } else { "" };
+        errors::plain(format!(
+            "failed to convert new object to proper version: unable to convert unstructured object to {slash}{}, Kind={}: {why}",
+            kind.gvk.api_version(),
+            kind.gvk.kind
+        ))
+    })?;
     object::set(&mut object, &["kind"], kind.gvk.kind.as_ref());
     object::set(&mut object, &["apiVersion"], kind.gvk.api_version());
     Ok(object)
+}
+
+/// Bytes that stand in a tree are decoded from a JSON string of their own.
+fn within_a_tree(why: String) -> String {
+    if why.starts_with("illegal base64") { format!("error decoding from json: {why}") } else { why }
 }

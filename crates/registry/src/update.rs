@@ -226,7 +226,9 @@ impl Store {
                 new
             }
         };
-        meta::dedup_owners(w.ctx, &mut new, false);
+        if !source.is_apply() {
+            meta::dedup_owners(w.ctx, &mut new, false);
+        }
         if w.admission {
             self.admit_new(w.ctx, w.registry, w.namespace, &mut new, w.options.dry_run).await?;
         }
@@ -265,8 +267,9 @@ impl Store {
                 return Ok(new);
             }
             Source::Patch(PatchType::Apply, body) => {
-                let applied = patch::parse_apply(w.ctx, self.patched(), body, w.options)?;
+                let (applied, duplicates) = patch::parse_apply(self.patched(), body)?;
                 let mut new = managed::apply(self, &writer, old, &applied, strategy, w.options.force == Some(true))?;
+                patch::tell_duplicates(w.ctx, &duplicates, w.options)?;
                 meta::ensure_namespace(&mut new, w.namespace)?;
                 meta::check_name(&new, w.name)?;
                 return Ok(new);
@@ -279,7 +282,10 @@ impl Store {
             }
         };
         self.strategy.default(&mut new);
-        meta::dedup_owners(w.ctx, &mut new, false);
+        // What a patch doubles is taken for admission's doing: upstream looks only then.
+        if matches!(source, Source::Put(_)) {
+            meta::dedup_owners(w.ctx, &mut new, false);
+        }
         managed::update(self, &writer, Some(live), &mut new, strategy);
         Ok(new)
     }
@@ -390,8 +396,11 @@ impl Store {
                 new
             }
             Source::Patch(PatchType::Apply, body) => {
-                let applied = patch::parse_apply(w.ctx, of_kind, body, w.options)?;
-                managed::apply_scale(&kind, ty.as_ref(), &writer, &live, &applied, w.options.force == Some(true))?
+                let (applied, duplicates) = patch::parse_apply(of_kind, body)?;
+                let force = w.options.force == Some(true);
+                let new = managed::apply_scale(&kind, ty.as_ref(), &writer, &live, &applied, force)?;
+                patch::tell_duplicates(w.ctx, &duplicates, w.options)?;
+                new
             }
             Source::Patch(kind, body) => patch::apply(w.ctx, of_kind, *kind, body, &live, w.options)?,
         };

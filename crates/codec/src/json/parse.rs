@@ -244,7 +244,7 @@ impl<'a> Parser<'a, '_> {
             }
             (Kind::SchemaOrArray(ty), b'[') => self.list(&Kind::Object(ty.clone()), path, depth).map(Some),
             (Kind::SchemaOrStrings(_), b'[') => self.list(&Kind::String, path, depth).map(Some),
-            (Kind::Bytes, b'[') => self.byte_list(path, depth).map(Some),
+            (Kind::Bytes, b'[') => self.byte_list(path).map(Some),
             (_, b'"' | b't' | b'f' | b'-' | b'0'..=b'9') => {
                 let token = self.token(next)?;
                 match scalar::read(kind, token, path) {
@@ -316,15 +316,28 @@ impl<'a> Parser<'a, '_> {
     }
 
     /// Go takes a list of small numbers for bytes, too.
-    fn byte_list(&mut self, path: &Path<'_>, depth: usize) -> Result<Value, Error> {
-        let list = self.list(&Kind::Int32, path, depth)?;
-        let numbers = list.as_array().map_or(&[] as &[Value], Vec::as_slice);
-        let mut bytes = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            match number.as_u64().and_then(|n| u8::try_from(n).ok()) {
-                Some(byte) => bytes.push(byte),
-                None => self.notes.misfit(path.type_error(&format!("number {number}"), "uint8")),
+    /// Bytes given as a list of numbers, which Go takes too.
+    fn byte_list(&mut self, path: &Path<'_>) -> Result<Value, Error> {
+        let mut bytes = Vec::new();
+        let mut more = self.open(b']')?;
+        while more {
+            let mut byte = 0;
+            match self.peek()? {
+                b'n' => self.word("null")?,
+                next @ (b'-' | b'0'..=b'9') => match self.token(next)? {
+                    Token::Number(n) => match n.parse::<u8>() {
+                        Ok(n) => byte = n,
+                        Err(_) => self.notes.misfit(path.type_error(&format!("number {n}"), "uint8")),
+                    },
+                    _ => return Err(Error::Syntax),
+                },
+                _ => {
+                    let got = self.skip()?;
+                    self.notes.misfit(path.type_error(got, "uint8"));
+                }
             }
+            bytes.push(byte);
+            more = self.more(b']')?;
         }
         Ok(Value::String(scalar::base64_encode(&bytes)))
     }
