@@ -198,6 +198,10 @@ impl Store {
 
     /// A write to an object that is not there: some may create it.
     async fn write_missing(&self, w: &Write<'_>, source: &mut Source<'_>) -> Result<Saved, Status> {
+        // The storage looks at the uid before anybody asks whether the object is there.
+        if let Source::Put(body) = source {
+            self.check_uid(w, body, "")?;
+        }
         let may_create = w.sub.is_none() && (source.is_apply() || self.strategy.allow_create_on_update());
         let body = match source {
             Source::Put(body) if may_create => Some(body.clone()),
@@ -208,7 +212,6 @@ impl Store {
         }
         let mut new = match body {
             Some(mut body) => {
-                self.check_uid(w, &body, "")?;
                 self.strategy.default(&mut body);
                 let writer = managed::Writer { manager: &w.manager(), subresource: "", now: w.ctx.now };
                 managed::update(self, &writer, None, &mut body, self.strategy);
@@ -304,7 +307,6 @@ impl Store {
     ) -> Result<Attempt, Status> {
         let old = self.shape.tree(&entry.bytes)?;
         if let Source::Put(body) = source
-            && !matches!(w.sub.map(|s| &s.behaviour), Some(SubBehaviour::Scale(_)))
             && !object::uid(body).is_empty()
             && object::uid(body) != object::uid(&old)
         {

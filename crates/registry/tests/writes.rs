@@ -71,6 +71,10 @@ async fn updates_are_guarded_by_version_uid_and_name() {
     assert_eq!(e.message, "the name of the object (b) does not match the name on the URL (a)");
     let e = s.put("configmaps", "none", cm("none", json!({}))).await.unwrap_err();
     assert_eq!((e.code, e.message.as_str()), (404, "configmaps \"none\" not found"));
+    let mut gone = cm("none", json!({}));
+    gone["metadata"]["uid"] = "u".into();
+    let e = s.put("configmaps", "none", gone).await.unwrap_err();
+    assert_eq!((e.code, e.message.ends_with("UID in precondition: u, UID in object meta: ")), (409, true));
     let mut odd = cm("a", json!({}));
     odd["metadata"]["resourceVersion"] = "abc".into();
     let e = s.put("configmaps", "a", odd).await.unwrap_err();
