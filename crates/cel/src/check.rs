@@ -139,8 +139,8 @@ impl Checker<'_> {
         let found = match &target {
             Type::Error => Type::Error,
             Type::Map(of) => of.1.clone(),
-            Type::Object(name) => match self.env.fields(name).and_then(|f| f.get(field)) {
-                Some(ty) => ty.clone(),
+            Type::Object(name) => match self.env.field_type(name, field) {
+                Some(ty) => ty,
                 None => return self.tell(at, format!("undefined field '{field}'")),
             },
             Type::Dyn | Type::Any | Type::Param(..) => Type::Dyn,
@@ -213,18 +213,18 @@ impl Checker<'_> {
 
     fn message(&mut self, at: usize, name: &str, fields: &[(String, usize, Expr, bool)]) -> Type {
         let name = name.strip_prefix('.').unwrap_or(name);
-        let Some(known) = self.env.fields(name).cloned() else {
+        if !self.env.is_object(name) {
             let ty = self.undeclared(at, name);
             for (_, _, value, _) in fields {
                 self.expr(value);
             }
             return ty;
-        };
+        }
         for (field, at, value, optional) in fields {
             let have = self.element(value, *optional);
-            match known.get(field) {
+            match self.env.field_type(name, field) {
                 None => drop(self.tell(*at, format!("undefined field '{field}'"))),
-                Some(want) if !self.assignable(&have, want) => {
+                Some(want) if !self.assignable(&have, &want) => {
                     let have = self.resolve(&have, true);
                     self.tell(
                         *at,

@@ -14,13 +14,14 @@ pub(crate) type Functions = HashMap<String, Vec<Overload>>;
 pub struct Env {
     variables: BTreeMap<String, Type>,
     objects: BTreeMap<String, Arc<BTreeMap<String, Type>>>,
+    open: Vec<String>,
     pub(crate) functions: Arc<Functions>,
 }
 
 impl Env {
     /// The functions that Kubernetes offers everywhere, and no variables (rule: apiserver `pkg/cel/environment/base.go`).
     pub fn kubernetes() -> Self {
-        Self { variables: BTreeMap::new(), objects: BTreeMap::new(), functions: libraries::all() }
+        Self { variables: BTreeMap::new(), objects: BTreeMap::new(), open: Vec::new(), functions: libraries::all() }
     }
     /// Declares a variable.
     #[must_use]
@@ -34,6 +35,12 @@ impl Env {
         self.objects.insert(name.to_owned(), Arc::new(fields.into_iter().collect()));
         self
     }
+    /// Declares an object type that has whatever field an expression names, and so have the types `name.a`, `name.a.b`.
+    #[must_use]
+    pub fn open_object(mut self, name: &str) -> Self {
+        self.open.push(name.to_owned());
+        self
+    }
     /// Declares one more field of an object type.
     #[must_use]
     pub fn field(mut self, object: &str, field: &str, ty: Type) -> Self {
@@ -44,7 +51,18 @@ impl Env {
     pub(crate) fn variable_type(&self, name: &str) -> Option<&Type> {
         self.variables.get(name)
     }
-    pub(crate) fn fields(&self, object: &str) -> Option<&BTreeMap<String, Type>> {
-        self.objects.get(object).map(|f| &**f)
+    fn is_open(&self, object: &str) -> bool {
+        let below =
+            |root: &String| object.strip_prefix(root.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+        self.open.iter().any(below)
+    }
+    pub(crate) fn is_object(&self, name: &str) -> bool {
+        self.objects.contains_key(name) || self.is_open(name)
+    }
+    pub(crate) fn field_type(&self, object: &str, field: &str) -> Option<Type> {
+        match self.objects.get(object) {
+            Some(fields) => fields.get(field).cloned(),
+            None => self.is_open(object).then_some(Type::Dyn),
+        }
     }
 }

@@ -193,15 +193,15 @@ pub(super) fn validating(obj: &Value) -> ErrorList {
 pub(super) fn mutating(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
     let (spec, path) = (obj.at("spec"), Path::new("spec"));
-    common(&mut e, spec);
+    let (variables, params) = (common(&mut e, spec), spec.sub("paramKind").is_some());
     if !spec.has("mutations") {
         e.required(&path.child("mutations"), "mutations must contain at least one item");
     }
     for (i, m) in spec.items("mutations").iter().enumerate() {
         let p = path.child("mutations").index(i);
-        let (field, other) = match m.s("patchType") {
-            "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
-            "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        let (field, other, ty) = match m.s("patchType") {
+            "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Type::object("Object")),
+            "JSONPatch" => ("jsonPatch", "applyConfiguration", Type::list(Type::object("JSONPatch"))),
             "" => {
                 e.required(&p.child("patchType"), "");
                 continue;
@@ -216,11 +216,17 @@ pub(super) fn mutating(obj: &Value) -> ErrorList {
                 let why = format!("must be specified when patchType is {}", m.s("patchType"));
                 e.required(&p.child(field), why);
             }
-            Some(patch) => drop(expression(&mut e, &p.child(field), patch)),
+            Some(patch) => {
+                let at = p.child(field);
+                if let Some(text) = expression(&mut e, &at, patch) {
+                    let admission = Admission::new(params, true).with(&variables).with_patches();
+                    admission.expression(&mut e, &at.child("expression"), text.trim(), &[ty]);
+                }
+            }
         }
         if m.sub(other).is_some() {
             let why = format!("must not be specified when patchType is {}", m.s("patchType"));
-            e.invalid(&p.child(other), m.at(other), why);
+            e.invalid(&p.child(other), format!("{{{other}}}"), why);
         }
     }
     match spec.s("reinvocationPolicy") {

@@ -124,6 +124,13 @@ impl Admission {
         Self { env: env.variable("variables", Type::object(VARIABLES)) }
     }
 
+    /// The same with the types that patches are written in (rule: apiserver `pkg/cel/mutation/typeresolver.go`).
+    #[must_use]
+    pub fn with_patches(self) -> Self {
+        let patch = [("op", Type::String), ("path", Type::String), ("from", Type::String), ("value", Type::Dyn)];
+        Self { env: self.env.open_object("Object").object("JSONPatch", fields(patch)) }
+    }
+
     /// Compiles a variable of the policy; its type, if it has one.
     pub fn variable(&self, e: &mut ErrorList, path: &Path, source: &str) -> Option<Type> {
         let compiled = compile(&self.env, source);
@@ -217,6 +224,27 @@ mod tests {
             Admission::new(false, false).expression(e, p, "1", &[Type::String, Type::Null])
         };
         check(several, "must evaluate to one of [string null_type] but got int");
+    }
+
+    #[test]
+    fn patches() {
+        let patch = |ty: Type, source: &'static str| {
+            move |e: &mut ErrorList, p: &Path| {
+                Admission::new(false, true).with_patches().expression(e, p, source, std::slice::from_ref(&ty))
+            }
+        };
+        let (object, list) = (|| Type::object("Object"), || Type::list(Type::object("JSONPatch")));
+        check(patch(object(), "Object{spec: Object.spec{replicas: object.spec.replicas + 1}}"), "");
+        check(patch(object(), "Object.spec{}"), "must evaluate to Object but got Object.spec");
+        check(patch(object(), "Objects{}"), "undeclared reference to 'Objects' (in container '')");
+        check(patch(list(), "[JSONPatch{op: 'add', path: '/a', value: 1}]"), "");
+        check(patch(list(), "JSONPatch{op: 'add'}"), "must evaluate to list(JSONPatch) but got JSONPatch");
+        check(patch(list(), "[JSONPatch{nope: 'add'}]"), "undefined field 'nope'");
+        check(
+            patch(list(), "[JSONPatch{op: 1}]"),
+            "expected type of field 'op' is 'string' but provided type is 'int'",
+        );
+        check(|e, p| Admission::new(false, true).expression(e, p, "Object{}", &[Type::object("Object")]), "undeclared");
     }
 
     #[test]
