@@ -55,7 +55,7 @@ pub(crate) fn parse(source: &str) -> Result<Expr, Issues> {
         return Err(Issues::one(source, 0, message));
     }
     let (tokens, issues) = lex(&chars);
-    let mut parser = Parser { tokens, next: 0, issues, depth: 0 };
+    let mut parser = Parser { tokens, next: 0, issues, depth: 0, tall: 0 };
     let tree = parser.expression();
     if let Ok(tree) = tree {
         if parser.peek().kind != Kind::End {
@@ -82,6 +82,8 @@ struct Parser {
     next: usize,
     issues: Vec<Issue>,
     depth: usize,
+    /// How high the highest tree is among those that the operand at hand was made of so far.
+    tall: usize,
 }
 
 impl Parser {
@@ -144,6 +146,7 @@ impl Parser {
 
     fn binary(&mut self, level: usize) -> Parsed {
         let Some(operators) = BINARY.get(level) else { return self.unary() };
+        let outer = std::mem::take(&mut self.tall);
         let (mut operands, mut signs) = (vec![self.binary(level + 1)?], Vec::new());
         loop {
             let token = self.peek();
@@ -155,6 +158,13 @@ impl Parser {
                 return self.too_deep();
             }
         }
+        let rows =
+            if level <= LOGICAL { signs.len().checked_ilog2().map_or(0, |n| n as usize + 1) } else { signs.len() };
+        self.tall += rows;
+        if self.tall > DEEPEST {
+            return self.too_deep();
+        }
+        self.tall = self.tall.max(outer);
         if level <= LOGICAL {
             return Ok(balanced(&mut operands.into_iter(), &signs));
         }
@@ -195,11 +205,19 @@ impl Parser {
     }
 
     fn member(&mut self) -> Parsed {
-        let mut operand = self.primary()?;
-        let mut steps = 0;
+        let outer = std::mem::take(&mut self.tall);
+        let operand = self.primary()?;
+        let whole = self.steps(operand)?;
+        self.tall = self.tall.max(outer);
+        Ok(whole)
+    }
+
+    /// Fields, indexes and calls after an operand. Chains within brackets count as well: else a chain of the greatest
+    /// length in each of nested brackets would be a tree too high for the stack.
+    fn steps(&mut self, mut operand: Expr) -> Parsed {
         loop {
-            steps += 1;
-            if steps > DEEPEST {
+            self.tall += 1;
+            if self.tall > DEEPEST {
                 return self.too_deep();
             }
             if self.is(".") {

@@ -117,6 +117,13 @@ fn mistakes() {
 
 #[test]
 fn anything_is_answered() {
+    // The stack that a worker of the server has; frames of debug builds are several times as large.
+    let size = if cfg!(debug_assertions) { 16 << 20 } else { 2 << 20 };
+    let thread = std::thread::Builder::new().stack_size(size).spawn(noise).expect("a thread starts");
+    thread.join().expect("nothing panics");
+}
+
+fn noise() {
     // A small generator of its own: the same noise in every run.
     let words = [
         "a", ".", "(", ")", "[", "]", "{", "}", "'x'", "1", "&&", "!", "-", "?", ":", ",", "has", "all", "\\", "é",
@@ -134,6 +141,8 @@ fn anything_is_answered() {
             assert!(e.to_string().starts_with("ERROR: <input>:"), "{source}");
         }
     }
+    let wide = vec!["(object.a.b + 1) * 2 == 3"; 2_000].join(" && ");
+    assert!(compile(&env(), &wide).is_ok());
     for deep in [
         "(".repeat(100_000),
         "[".repeat(90_000),
@@ -141,6 +150,8 @@ fn anything_is_answered() {
         "a.".repeat(40_000),
         "a[".repeat(40_000),
         "1+".repeat(40_000),
+        format!("{}x{}", "(".repeat(200), format!("{})", ".a".repeat(200)).repeat(200)),
+        format!("{}x{}", "(".repeat(200), format!("{})", "+1".repeat(200)).repeat(200)),
     ] {
         assert!(compile(&env(), &deep).is_err());
     }
