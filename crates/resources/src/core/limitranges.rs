@@ -34,8 +34,10 @@ fn default_item(item: &mut Value) {
 
 fn check_item(e: &mut ErrorList, path: &Path, item: &Value) {
     let kind = item.s("type");
+    let before = e.0.len();
     checks::qualified_name(e, &path.child("type"), kind);
-    if !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
+    // A name of the wrong form is not looked up as well (rule: core `validateLimitRangeTypeName`).
+    if e.0.len() == before && !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
         e.invalid(&path.child("type"), kind, "must be a standard limit type or fully qualified");
     }
 }
@@ -178,5 +180,23 @@ impl Strategy for LimitRanges {
     }
     fn cells(&self, obj: &Value, _now: jiff::Timestamp) -> Vec<Value> {
         name_and_created(obj)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use serde_json::json;
+
+    #[test]
+    fn types_are_checked_once() {
+        for (kind, want) in [("Pod", &[][..]), ("example.com/Any", &[]), ("Foo", &["standard"]), ("", &["name part"])] {
+            let e = check(&json!({"spec": {"limits": [{"type": kind}]}}));
+            let found: Vec<&str> = e.0.iter().map(|e| e.body.as_str()).collect();
+            // An empty name is both empty and of the wrong form; neither says that the type is unknown.
+            let unknown = found.iter().filter(|m| m.contains("must be a standard limit type")).count();
+            assert_eq!(unknown, usize::from(want == ["standard"]), "{kind}: {found:?}");
+            assert_eq!(found.is_empty(), want.is_empty(), "{kind}: {found:?}");
+        }
     }
 }
