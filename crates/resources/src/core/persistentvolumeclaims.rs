@@ -95,25 +95,24 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
         carry_over(&mut was, &is, &["volumeName"]);
     }
     let annotation = |o: &Value| object::annotation(o, CLASS_ANNOTATION).map(str::to_owned);
-    let moved = annotation(new).is_none()
-        && was.opt_s("storageClassName").is_none()
-        && annotation(old).is_some_and(|a| is.opt_s("storageClassName") == Some(a.as_str()));
-    if moved {
+    let (before, after) = (annotation(old), annotation(new));
+    let class = is.opt_s("storageClassName").map(str::to_owned);
+    // A claim without a class may get one, and it has to be the one that its old annotation names.
+    let may_get = was.opt_s("storageClassName").is_none() && (before.is_none() || before == class);
+    if may_get && class.is_some() {
         object::remove(&mut is, &["storageClassName"]);
-    } else {
-        if annotation(new) != annotation(old) {
-            let path = Path::new("metadata").child(CLASS_ANNOTATION);
-            e.invalid(&path, annotation(new).unwrap_or_default(), checks::IMMUTABLE);
-        }
-        // A claim without a class may get one.
-        if was.opt_s("storageClassName").is_none() && annotation(old).is_none() {
-            object::remove(&mut is, &["storageClassName"]);
-        }
     }
-    if bound {
-        for field in [&["resources", "requests", "storage"][..], &["volumeAttributesClassName"]] {
-            carry_over(&mut is, &was, field);
-        }
+    let moved = may_get && class.is_some() && before.is_some() && (after.is_none() || after == before);
+    if !moved && before.as_deref().unwrap_or_default() != after.as_deref().unwrap_or_default() {
+        let path = Path::new("metadata").child("annotations").child(CLASS_ANNOTATION);
+        e.invalid(&path, after.unwrap_or_default(), checks::IMMUTABLE);
+    }
+    if bound && object::get(&is, &["resources", "requests"]).is_some() {
+        carry_over(&mut is, &was, &["resources", "requests", "storage"]);
+    }
+    // A bound claim may change its attributes, but not lose them.
+    if bound && is.opt_s("volumeAttributesClassName").is_some() {
+        carry_over(&mut is, &was, &["volumeAttributesClassName"]);
     }
     if comparable(&is) != comparable(&was) {
         e.forbidden(&Path::new("spec"), format!("{SPEC_IMMUTABLE}\n{}", internal::diff(CLAIM_SPEC, &was, &is)));
@@ -121,7 +120,8 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
     let size = ["spec", "resources", "requests", "storage"];
     if let (Some(a), Some(b)) = (storage(new, &size), storage(old, &size)) {
         let least = storage(old, &["status", "capacity", "storage"]);
-        if a < b && least.is_none_or(|l| a <= l) {
+        // What has no capacity yet may shrink to anything.
+        if a < b && least.map_or(a.sign() <= 0, |l| a <= l) {
             let path = Path::new("spec").child("resources").child("requests").child("storage");
             e.forbidden(&path, "field can not be less than status.capacity");
         }
@@ -140,6 +140,59 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
             e.forbidden(&path, "update from non-nil value to an empty string is forbidden");
         }
         _ => {}
+    }
+    e
+}
+
+/// What a resize of a claim may say about itself.
+const RESIZE_STATUSES: &[&str] = &[
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizePending",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+];
+
+/// A resource that a resize is about (rule: core `validatePersistentVolumeClaimResourceKey`).
+fn check_resized(e: &mut ErrorList, path: &Path, name: &str) -> bool {
+    let before = e.0.len();
+    checks::qualified_name(e, path, name);
+    if e.0.len() == before && resource_names::is_native(name) && name != "storage" {
+        e.not_supported(path, name, &["storage"]);
+    }
+    e.0.len() == before
+}
+
+/// Checks a status (rule: core `ValidatePersistentVolumeClaimStatusUpdate`).
+fn check_status(obj: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    if obj.at("spec").items("accessModes").is_empty() {
+        e.required(&Path::new("Spec").child("accessModes"), "");
+    }
+    let (status, path) = (obj.at("status"), Path::new("status"));
+    let negative = |e: &mut ErrorList, at: &Path, value: &Value| {
+        let count = amount(value).map(|q| q.value()).filter(|n| *n < 0);
+        if let Some(count) = count {
+            e.invalid(at, count, "must be a valid resource quantity");
+        }
+        count.is_some()
+    };
+    for (name, value) in status.entries("capacity") {
+        negative(&mut e, &path.child("capacity").key(name), value);
+    }
+    // Upstream leaves out the last letters of the field's name.
+    let at = path.child("allocatedResourceStatus");
+    for (name, value) in status.entries("allocatedResourceStatuses") {
+        check_resized(&mut e, &at, name);
+        if !value.as_str().is_some_and(|s| RESIZE_STATUSES.contains(&s)) {
+            e.not_supported(&at, name, RESIZE_STATUSES);
+        }
+    }
+    let at = path.child("allocatedResources");
+    for (name, value) in status.entries("allocatedResources") {
+        if check_resized(&mut e, &at, name) && !negative(&mut e, &at.key(name), value) {
+            resource_names::check_amount(&mut e, &at.key(name), "storage", value);
+        }
     }
     e
 }
@@ -223,19 +276,71 @@ impl Strategy for PersistentVolumeClaimStatus {
         carry_over(new, old, &["spec"]);
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
-        let mut e = ErrorList::new();
-        if new.at("spec").items("accessModes").is_empty() {
-            e.required(&Path::new("Spec").child("accessModes"), "");
-        }
-        let capacity = Path::new("status").child("capacity");
-        for (name, value) in new.at("status").entries("capacity") {
-            if amount(value).is_some_and(|q| q.sign() < 0) {
-                e.invalid(&capacity.key(name), resource_names::text(value), "must be a valid resource quantity");
-            }
-        }
-        e
+        check_status(new)
     }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["spec"]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_status, check_update};
+    use serde_json::{Value, json};
+
+    fn text(e: &steersman_apimachinery::ErrorList) -> String {
+        e.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn statuses() {
+        let check = |status: Value, expect: &str| {
+            let found = text(&check_status(&json!({"spec": {"accessModes": ["ReadWriteOnce"]}, "status": status})));
+            assert!(found.starts_with(expect) && found.is_empty() == expect.is_empty(), "{found}");
+        };
+        check(json!({"allocatedResourceStatuses": {"storage": "NodeResizePending"}}), "");
+        check(json!({"allocatedResourceStatuses": {"example.com/x": "NodeResizePending"}}), "");
+        check(
+            json!({"allocatedResourceStatuses": {"storage": "foo"}}),
+            "status.allocatedResourceStatus: Unsupported value: \"storage\": supported values: \"ControllerResize",
+        );
+        check(
+            json!({"allocatedResources": {"cpu": "1"}}),
+            "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"",
+        );
+        check(json!({"allocatedResources": {"storage": "-1"}}), "status.allocatedResources[storage]: Invalid value");
+    }
+
+    #[test]
+    fn updates() {
+        let claim = |class: Option<&str>, annotation: Option<&str>, size: &str, attributes: Option<&str>| {
+            let mut claim = json!({
+                "metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": annotation}},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": size}},
+                    "storageClassName": class,
+                    "volumeAttributesClassName": attributes,
+                },
+                "status": {"phase": "Bound"},
+            });
+            for part in ["/spec", "/metadata/annotations"] {
+                let part = claim.pointer_mut(part).and_then(Value::as_object_mut);
+                part.expect("the claim has both").retain(|_, v| !v.is_null());
+            }
+            claim
+        };
+        let check = |new: Value, old: Value, expect: &[&str]| {
+            let found: Vec<String> = check_update(&new, &old).0.iter().map(|e| e.field.to_string()).collect();
+            assert_eq!(found, expect);
+        };
+        check(claim(Some("a"), Some("a"), "1Gi", None), claim(None, Some("a"), "1Gi", None), &[]);
+        check(claim(Some("b"), Some("a"), "1Gi", None), claim(None, Some("a"), "1Gi", None), &["spec"]);
+        check(claim(None, None, "1Gi", None), claim(None, None, "2Gi", None), &[]);
+        check(
+            claim(None, None, "1Gi", None),
+            claim(None, None, "1Gi", Some("x")),
+            &["spec", "spec.volumeAttributesClassName"],
+        );
     }
 }
