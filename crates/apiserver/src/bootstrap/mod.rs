@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 const PARALLEL: usize = 64;
 /// Wait before a failed step is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Time between two repairs of Services' addresses and ports (rule: `ServiceIPRepair` interval, `pkg/registry/core/rest`).
+const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
 
 /// Upstream's post-start hooks, in the order in which health lists them; those without work of their own here pass at
 /// once (rule: feature list of `pkg/controlplane`, `pkg/server`).
@@ -132,7 +134,25 @@ pub async fn run(api: Arc<Api>, hooks: Hooks, stop: CancellationToken) {
     };
     tokio::join!(rbac, classes, fairness, services, maps, service);
     tracing::info!("the objects of a new cluster are there");
-    tokio::join!(kubernetes::keep(&api, stop.clone()), identity::keep(&api, stop.clone()));
+    tokio::join!(
+        kubernetes::keep(&api, stop.clone()),
+        identity::keep(&api, stop.clone()),
+        repair_services(&api, stop.clone())
+    );
+}
+
+/// Makes Services agree with the addresses and ports they hold, at once and then every few minutes until `stop`.
+async fn repair_services(api: &Api, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = steersman_resources::core::services::repair(&*api.registry) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(REPAIR_INTERVAL) => {}
+        }
+    }
 }
 
 /// One object that should be there.

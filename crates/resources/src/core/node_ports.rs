@@ -38,6 +38,8 @@ struct Book {
     held: HashMap<u16, String>,
     /// Given back by this process while the cache may still show it: (namespace/name, uid, port).
     released: HashSet<(String, String, u16)>,
+    /// Ports held at the last repair for Services that were not stored then.
+    doubtful: HashSet<(u16, String)>,
 }
 
 /// The pool.
@@ -178,6 +180,9 @@ impl NodePorts {
     }
 
     /// Forgets what this process holds for Services that are not stored (any more).
+    ///
+    /// A Service that is just being written holds its ports already: they are forgotten only when two repairs in a row
+    /// find no owner (rule: `portallocator/controller` waits for several rounds as well).
     pub(super) fn repair(&self, cluster: &dyn Cluster) {
         let stored: HashSet<(u16, String)> = cluster
             .list("", "services", "")
@@ -185,8 +190,19 @@ impl NodePorts {
             .flat_map(|s| ports_of(s).into_iter().map(|p| (p, key(s))).collect::<Vec<_>>())
             .collect();
         if let Some(book) = self.book.lock().as_mut() {
-            book.held.retain(|port, owner| stored.contains(&(*port, owner.clone())));
+            book.forget_unowned(&stored);
         }
+    }
+}
+
+impl Book {
+    fn forget_unowned(&mut self, stored: &HashSet<(u16, String)>) {
+        let unowned: HashSet<(u16, String)> =
+            self.held.iter().map(|(p, o)| (*p, o.clone())).filter(|entry| !stored.contains(entry)).collect();
+        for entry in unowned.intersection(&self.doubtful) {
+            self.held.remove(&entry.0);
+        }
+        self.doubtful = unowned;
     }
 }
 
@@ -206,6 +222,18 @@ mod tests {
     fn the_low_end_is_kept_for_users() {
         for (size, want) in [(10, 0), (100, 16), (2768, 86), (60000, 128)] {
             assert_eq!(reserved(size), want, "{size}");
+        }
+    }
+
+    #[test]
+    fn two_repairs_forget_a_port_without_owner() {
+        let mut book = Book::default();
+        book.held.insert(30000, "a/being-written".to_owned());
+        book.held.insert(30001, "a/stored".to_owned());
+        let stored = HashSet::from([(30001, "a/stored".to_owned())]);
+        for left in [2, 1, 1] {
+            book.forget_unowned(&stored);
+            assert_eq!(book.held.len(), left);
         }
     }
 }
