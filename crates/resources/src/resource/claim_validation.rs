@@ -3,23 +3,23 @@
 use crate::checks;
 use crate::fields::Fields;
 use crate::shared::cel;
-use crate::shared::internal::{Field, Show, Type};
-use serde_json::{Value, json};
+use crate::shared::internal::{Field, Type};
+use crate::shared::pod::volume_plugins::csi_driver_name;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 
-/// The most requests, constraints, configurations, selectors; tolerations of one; consumers.
-const MOST: usize = 32;
+/// The most requests, constraints, configurations, selectors; tolerations of one.
+pub(super) const MOST: usize = 32;
 const MOST_SUBREQUESTS: usize = 8;
 const MOST_TOLERATIONS: usize = 16;
-const MOST_CONSUMERS: usize = 256;
 /// The most bytes of opaque parameters and of an expression.
 const LARGEST_PARAMETERS: usize = 10 * 1024;
 const LONGEST_EXPRESSION: usize = 10 * 1024;
 const UNKNOWN_REQUEST: &str =
     "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
 
-const TOLERATION: &[Field] = &[
+pub(super) const TOLERATION: &[Field] = &[
     Field("key", Type::Text),
     Field("operator", Type::Text),
     Field("value", Type::Text),
@@ -27,7 +27,7 @@ const TOLERATION: &[Field] = &[
     Field("tolerationSeconds", Type::Plain),
 ];
 const SELECTOR: &[Field] = &[Field("cel", Type::Pointer(&[Field("expression", Type::Text)]))];
-const OPAQUE: &[Field] = &[Field("driver", Type::Text), Field("parameters", Type::Plain)];
+pub(super) const OPAQUE: &[Field] = &[Field("driver", Type::Text), Field("parameters", Type::Plain)];
 const EXACTLY: &[Field] = &[
     Field("deviceClassName", Type::Text),
     Field("selectors", Type::List(SELECTOR)),
@@ -69,53 +69,6 @@ pub(super) const SPEC: &[Field] = &[Field(
         Field("config", Type::List(&[Field("requests", Type::Plain), Field("opaque", Type::Pointer(OPAQUE))])),
     ]),
 )];
-const REQUIREMENT: &[Field] = &[Field("key", Type::Text), Field("operator", Type::Text), Field("values", Type::Plain)];
-const RESULT: &[Field] = &[
-    Field("request", Type::Text),
-    Field("driver", Type::Text),
-    Field("Pool", Type::Text),
-    Field("device", Type::Text),
-    Field("adminAccess", Type::Plain),
-    Field("tolerations", Type::List(TOLERATION)),
-    Field("bindingConditions", Type::Plain),
-    Field("bindingFailureConditions", Type::Plain),
-    Field("shareID", Type::Plain),
-    Field("consumedCapacity", Type::Plain),
-];
-const ALLOCATION: &[Field] = &[
-    Field(
-        "devices",
-        Type::Struct(&[
-            Field("results", Type::List(RESULT)),
-            Field(
-                "config",
-                Type::List(&[
-                    Field("source", Type::Text),
-                    Field("requests", Type::Plain),
-                    Field("opaque", Type::Pointer(OPAQUE)),
-                ]),
-            ),
-        ]),
-    ),
-    Field(
-        "nodeSelector",
-        Type::Pointer(&[Field(
-            "nodeSelectorTerms",
-            Type::List(&[
-                Field("matchExpressions", Type::List(REQUIREMENT)),
-                Field("matchFields", Type::List(REQUIREMENT)),
-            ]),
-        )]),
-    ),
-    Field("allocationTimestamp", Type::Plain),
-];
-const DEVICE_ID: &[Field] = &[
-    Field("driver", Type::Text),
-    Field("Pool", Type::Text),
-    Field("device", Type::Text),
-    Field("shareID", Type::Text),
-];
-
 /// How many devices, where a request does not say.
 pub(super) fn default_spec(spec: &mut Value) {
     let requests = spec.pointer_mut("/devices/requests").and_then(Value::as_array_mut);
@@ -173,31 +126,34 @@ pub(super) fn configs(e: &mut ErrorList, path: &Path, list: &[Value], names: Opt
         if let Some(names) = names {
             references(e, &p.child("requests"), config, names);
         }
-        let Some(opaque) = config.sub("opaque") else {
-            e.required(&p.child("opaque"), "");
-            continue;
-        };
-        driver(e, &p.child("opaque").child("driver"), opaque.s("driver"));
-        let at = p.child("opaque").child("parameters");
-        match opaque.sub("parameters") {
-            None => e.required(&at, ""),
-            Some(v) if v.to_string().len() > LARGEST_PARAMETERS => e.too_long(&at, LARGEST_PARAMETERS),
-            Some(v) if !v.is_object() => e.invalid(&at, "<value omitted>", "must be a valid JSON object"),
-            Some(_) => {}
-        }
+        self::config(e, &p, config);
     }
 }
 
-/// The name of a driver.
-pub(super) fn driver(e: &mut ErrorList, path: &Path, name: &str) {
-    if name.is_empty() {
-        e.required(path, "");
+/// One configuration for a driver.
+pub(super) fn config(e: &mut ErrorList, path: &Path, config: &Value) {
+    let at = path.child("opaque");
+    let Some(held) = config.sub("opaque") else {
+        e.required(&at, "");
         return;
+    };
+    driver(e, &at.child("driver"), held.s("driver"));
+    opaque(e, &at.child("parameters"), held.sub("parameters"), LARGEST_PARAMETERS);
+}
+
+/// An object that only a driver understands (rule: `validateRawExtension`).
+pub(super) fn opaque(e: &mut ErrorList, path: &Path, value: Option<&Value>, most: usize) {
+    match value {
+        None => e.required(path, ""),
+        Some(v) if v.to_string().len() > most => e.too_long(path, most),
+        Some(v) if !v.is_object() => e.invalid(path, "<value omitted>", "must be a valid JSON object"),
+        Some(_) => {}
     }
-    if name.len() > 63 {
-        e.too_long(path, 63);
-    }
-    checks::subdomain(e, path, name);
+}
+
+/// The name of a driver, which may be written with capitals, as that of a CSI driver may.
+pub(super) fn driver(e: &mut ErrorList, path: &Path, name: &str) {
+    csi_driver_name(e, name, path);
 }
 
 /// The name of a pool: subdomains with slashes between.
@@ -219,19 +175,42 @@ pub(super) fn device(e: &mut ErrorList, path: &Path, name: &str) {
     checks::label(e, path, name);
 }
 
-fn references(e: &mut ErrorList, path: &Path, holder: &Value, names: &BTreeSet<String>) {
+pub(super) fn references(e: &mut ErrorList, path: &Path, holder: &Value, names: &BTreeSet<String>) {
+    let list = holder.strings("requests");
+    if !limit(e, path, list.len(), MOST) {
+        return;
+    }
+    for (i, name) in list.iter().enumerate() {
+        reference(e, &path.index(i), name, names);
+    }
+    duplicates(e, path, list);
+}
+
+/// The name of a request, or of one and one of its alternatives (rule: `validateRequestNameRef`).
+pub(super) fn reference(e: &mut ErrorList, path: &Path, name: &str, names: &BTreeSet<String>) {
+    if name.split('/').count() > 2 {
+        e.invalid(path, name, UNKNOWN_REQUEST);
+        return;
+    }
+    for part in name.split('/') {
+        checks::label(e, path, part);
+    }
+    if !names.contains(name) {
+        e.invalid(path, name, UNKNOWN_REQUEST);
+    }
+}
+
+/// Keys that stand more than once, each told where it comes again (rule: `validateSet`).
+pub(super) fn duplicates<'a>(e: &mut ErrorList, path: &Path, keys: impl IntoIterator<Item = &'a str>) {
     let mut seen = BTreeSet::new();
-    for (i, name) in holder.strings("requests").into_iter().enumerate() {
-        if !names.contains(name) {
-            e.invalid(&path.index(i), name, UNKNOWN_REQUEST);
-        }
-        if !seen.insert(name) {
-            e.duplicate(&path.index(i), name);
+    for (i, key) in keys.into_iter().enumerate() {
+        if !seen.insert(key) {
+            e.duplicate(&path.index(i), key);
         }
     }
 }
 
-fn toleration(e: &mut ErrorList, path: &Path, t: &Value) {
+pub(super) fn toleration(e: &mut ErrorList, path: &Path, t: &Value) {
     if !t.s("key").is_empty() {
         checks::qualified_name(e, &path.child("key"), t.s("key"));
     }
@@ -243,9 +222,6 @@ fn toleration(e: &mut ErrorList, path: &Path, t: &Value) {
             }
         }
         "Equal" => {
-            if t.s("key").is_empty() {
-                e.required(&path.child("key"), "must not be empty when `operator` is `Equal`");
-            }
             checks::label_value(e, &path.child("value"), t.s("value"));
         }
         other => e.not_supported(&path.child("operator"), other, &["Equal", "Exists"]),
@@ -284,16 +260,6 @@ fn request(e: &mut ErrorList, path: &Path, r: &Value) {
     }
 }
 
-/// Names that stand more than once.
-fn duplicate_names(e: &mut ErrorList, path: &Path, list: &[Value]) {
-    let mut seen = BTreeSet::new();
-    for (i, item) in list.iter().enumerate() {
-        if !seen.insert(item.s("name")) {
-            e.duplicate(&path.index(i).child("name"), item.s("name"));
-        }
-    }
-}
-
 /// All names that constraints and configurations may refer to.
 pub(super) fn request_names(spec: &Value) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
@@ -313,7 +279,7 @@ pub(super) fn spec(e: &mut ErrorList, path: &Path, spec: &Value) {
         for (i, r) in requests.iter().enumerate() {
             device_request(e, &at.index(i), r);
         }
-        duplicate_names(e, &at, requests);
+        duplicates(e, &at, requests.iter().map(|r| r.s("name")));
     }
     let names = request_names(spec);
     constraints(e, &path.child("constraints"), devices.items("constraints"), &names);
@@ -322,24 +288,22 @@ pub(super) fn spec(e: &mut ErrorList, path: &Path, spec: &Value) {
 
 fn device_request(e: &mut ErrorList, path: &Path, r: &Value) {
     checks::label(e, &path.child("name"), r.s("name"));
-    let alternatives = r.items("firstAvailable");
-    let at = path.child("firstAvailable");
-    if limit(e, &at, alternatives.len(), MOST_SUBREQUESTS) {
-        for (i, s) in alternatives.iter().enumerate() {
-            checks::label(e, &at.index(i).child("name"), s.s("name"));
-            request(e, &at.index(i), s);
-        }
-        duplicate_names(e, &at, alternatives);
-    }
-    let exactly = r.sub("exactly");
-    if let Some(exactly) = exactly {
-        request(e, &path.child("exactly"), exactly);
-    }
     const ONE: &str = "exactly one of `exactly` or `firstAvailable` is required";
-    match (exactly.is_some(), alternatives.is_empty()) {
-        (false, true) => e.required(path, ONE),
-        (true, false) => e.invalid(path, Value::Null, format!("{ONE}, but multiple fields are set")),
-        _ => {}
+    let alternatives = r.items("firstAvailable");
+    match (r.sub("exactly"), alternatives.is_empty()) {
+        (None, true) => e.required(path, ONE),
+        (Some(_), false) => e.invalid(path, Value::Null, format!("{ONE}, but multiple fields are set")),
+        (Some(exactly), true) => request(e, &path.child("exactly"), exactly),
+        (None, false) => {
+            let at = path.child("firstAvailable");
+            if limit(e, &at, alternatives.len(), MOST_SUBREQUESTS) {
+                for (i, s) in alternatives.iter().enumerate() {
+                    checks::label(e, &at.index(i).child("name"), s.s("name"));
+                    request(e, &at.index(i), s);
+                }
+                duplicates(e, &at, alternatives.iter().map(|s| s.s("name")));
+            }
+        }
     }
 }
 
@@ -351,7 +315,7 @@ fn constraints(e: &mut ErrorList, path: &Path, list: &[Value], names: &BTreeSet<
         let p = path.index(i);
         references(e, &p.child("requests"), c, names);
         match (c.opt_s("matchAttribute"), c.opt_s("distinctAttribute")) {
-            (Some(a), None) => attribute(e, &p.child("matchAttribute"), a),
+            (Some(a), _) => attribute(e, &p.child("matchAttribute"), a),
             (None, Some(a)) => attribute(e, &p.child("distinctAttribute"), a),
             _ => {
                 let why = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
@@ -363,20 +327,30 @@ fn constraints(e: &mut ErrorList, path: &Path, list: &[Value], names: &BTreeSet<
 
 /// A fully qualified name of an attribute.
 fn attribute(e: &mut ErrorList, path: &Path, name: &str) {
-    if name.is_empty() {
-        e.required(path, "name required");
-        return;
-    }
-    let Some((domain, id)) = name.split_once('/') else {
+    qualified(e, path, name);
+    if !name.contains('/') {
         e.invalid(path, name, "a fully qualified name must be a domain and a name separated by a slash");
+    }
+}
+
+/// A name in C's form, with or without a domain before it (rule: `validateQualifiedName`).
+pub(super) fn qualified(e: &mut ErrorList, path: &Path, name: &str) {
+    let Some((domain, id)) = name.split_once('/') else {
+        identifier(e, path, name);
         return;
     };
-    if domain.is_empty() {
-        e.required(path, "the domain must not be empty");
-    } else {
-        driver(e, path, domain);
+    if id.contains('/') {
+        e.invalid(path, name, "must not contain more than one slash");
+        return;
     }
-    if id.is_empty() { e.required(path, "the name must not be empty") } else { identifier(e, path, id) }
+    match domain {
+        "" => e.invalid(path, "", "the domain must not be empty"),
+        domain => driver(e, path, domain),
+    }
+    match id {
+        "" => e.invalid(path, "", "the name must not be empty"),
+        id => identifier(e, path, id),
+    }
 }
 
 /// A name in C's form.
@@ -385,93 +359,4 @@ pub(super) fn identifier(e: &mut ErrorList, path: &Path, id: &str) {
         e.too_long(path, 32);
     }
     checks::invalid_each(e, path, id, validation::c_identifier(id));
-}
-
-/// The member `pool` under its Go name: elsewhere that JSON name stands for another Go field.
-fn with_go_pool(v: &Value) -> Value {
-    match v {
-        Value::Object(m) => {
-            m.iter().map(|(k, v)| (if k == "pool" { "Pool".to_owned() } else { k.clone() }, with_go_pool(v))).collect()
-        }
-        Value::Array(a) => a.iter().map(with_go_pool).collect(),
-        other => other.clone(),
-    }
-}
-
-/// The status of a claim.
-pub(super) fn status(new: &Value, old: &Value) -> ErrorList {
-    let mut e = ErrorList::new();
-    let (status, was, path) = (new.at("status"), old.at("status"), Path::new("status"));
-    let names = request_names(new.at("spec"));
-    let allocation = status.sub("allocation");
-    if let (Some(is), Some(before)) = (allocation, was.sub("allocation")) {
-        if is != before {
-            e.invalid(&path.child("allocation"), Show(ALLOCATION, &with_go_pool(is)), checks::IMMUTABLE);
-        }
-    } else if let Some(is) = allocation {
-        allocated(&mut e, &path.child("allocation"), is, &names);
-    }
-    consumers(&mut e, new, old);
-    let devices = path.child("devices");
-    let results = allocation.map(|a| a.at("devices").items("results")).unwrap_or_default();
-    for (i, d) in status.items("devices").iter().enumerate() {
-        let id = |x: &Value| json!([x.s("driver"), x.s("pool"), x.s("device"), x.s("shareID")]);
-        if !results.iter().any(|r| id(r) == id(d)) {
-            e.invalid(&devices.index(i), Show(DEVICE_ID, &with_go_pool(d)), "must be an allocated device in the claim");
-        }
-        validation::conditions(&mut e, d.items("conditions"), &devices.index(i).child("conditions"));
-        for (j, ip) in d.at("networkData").strings("ips").into_iter().enumerate() {
-            let at = devices.index(i).child("networkData").child("ips").index(j);
-            validation::interface_address(&mut e, &at, ip);
-        }
-    }
-    e
-}
-
-fn allocated(e: &mut ErrorList, path: &Path, allocation: &Value, names: &BTreeSet<String>) {
-    let results = path.child("devices").child("results");
-    for (i, r) in allocation.at("devices").items("results").iter().enumerate() {
-        let p = results.index(i);
-        if !names.contains(r.s("request")) {
-            e.invalid(&p.child("request"), r.s("request"), UNKNOWN_REQUEST);
-        }
-        driver(e, &p.child("driver"), r.s("driver"));
-        pool(e, &p.child("pool"), r.s("pool"));
-        device(e, &p.child("device"), r.s("device"));
-    }
-    configs(e, &path.child("devices").child("config"), allocation.at("devices").items("config"), Some(names));
-    if let Some(selector) = allocation.sub("nodeSelector") {
-        checks::node_selector(e, &path.child("nodeSelector"), selector);
-    }
-}
-
-fn consumers(e: &mut ErrorList, new: &Value, old: &Value) {
-    let path = Path::new("status").child("reservedFor");
-    let list = new.at("status").items("reservedFor");
-    limit(e, &path, list.len(), MOST_CONSUMERS);
-    let mut seen = BTreeSet::new();
-    for (i, c) in list.iter().enumerate() {
-        let p = path.index(i);
-        for field in ["resource", "name", "uid"] {
-            if c.s(field).is_empty() {
-                e.required(&p.child(field), "");
-            }
-        }
-        if !c.s("uid").is_empty() && !seen.insert(c.s("uid")) {
-            e.duplicate(&p, c.s("uid"));
-        }
-    }
-    if list.is_empty() {
-        return;
-    }
-    if new.at("status").sub("allocation").is_none() {
-        e.forbidden(&path, "may not be specified when `allocated` is not set");
-    } else if object::is_deleting(new) {
-        let before: BTreeSet<&str> = old.at("status").items("reservedFor").iter().map(|c| c.s("uid")).collect();
-        if list.iter().any(|c| !before.contains(c.s("uid"))) {
-            let why =
-                "new entries may not be added while `deallocationRequested` or `metadata.deletionTimestamp` are set";
-            e.forbidden(&path, why);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! `resource.k8s.io`: dynamic resource allocation.
 
+mod capacity_validation;
 mod claim_validation;
 mod columns;
 pub mod deviceclasses;
@@ -7,6 +8,7 @@ pub mod resourceclaims;
 pub mod resourceclaimtemplates;
 pub mod resourceslices;
 mod slice_validation;
+mod status_validation;
 
 /// The group's name.
 pub(crate) const GROUP: &str = "resource.k8s.io";

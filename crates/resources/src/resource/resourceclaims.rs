@@ -1,6 +1,6 @@
 //! `resourceclaims` (rule: `pkg/registry/resource/resourceclaim`).
 
-use super::{GROUP, claim_validation, columns};
+use super::{GROUP, claim_validation, columns, status_validation};
 use crate::common::{age_cell, carry_over, keep_metadata, object_subresource};
 use crate::fields::Fields;
 use crate::shared::internal::Show;
@@ -103,9 +103,10 @@ impl Strategy for ResourceClaimStatus {
                 object::remove(new, &["metadata", "finalizers"]);
             }
         }
+        status_validation::drop_deallocated(new, old);
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
-        claim_validation::status(new, old)
+        status_validation::status(new, old)
     }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["metadata", "spec"]

@@ -11,6 +11,29 @@ use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "resourceslices", "resourceslice", "ResourceSlice");
 
+/// Leaves out members behind gates that are off (`DRAListTypeAttributes`, `DRANodeAllocatableResources`), unless the
+/// slice had them before (rule: `dropDisabledFields`).
+fn drop_disabled(new: &mut Value, old: Option<&Value>) {
+    const LISTS: &[&str] = &["bools", "ints", "strings", "versions"];
+    const MAPPINGS: &str = "nodeAllocatableResourceMappings";
+    let devices = old.map(|o| o.at("spec").items("devices")).unwrap_or_default();
+    let lists =
+        devices.iter().any(|d| d.entries("attributes").iter().any(|(_, a)| LISTS.iter().any(|l| a.sub(l).is_some())));
+    let mappings = devices.iter().any(|d| d.has(MAPPINGS));
+    let devices = new.pointer_mut("/spec/devices").and_then(Value::as_array_mut);
+    for device in devices.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if !mappings {
+            device.remove(MAPPINGS);
+        }
+        let attributes = device.get_mut("attributes").and_then(Value::as_object_mut).filter(|_| !lists);
+        for attribute in attributes.into_iter().flat_map(|m| m.values_mut()).filter_map(Value::as_object_mut) {
+            LISTS.iter().for_each(|list| {
+                attribute.remove(*list);
+            });
+        }
+    }
+}
+
 /// The strategy of `resourceslices`.
 pub struct ResourceSlices;
 
@@ -28,17 +51,19 @@ impl Strategy for ResourceSlices {
         }
     }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
+        drop_disabled(obj, None);
         first_generation(obj);
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        drop_disabled(new, Some(old));
         let changed = !same(new, old, &["spec"]);
         next_generation(new, old, changed);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
-        slice_validation::slice(obj)
+        slice_validation::slice(obj, None)
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
-        slice_validation::update(new, old)
+        slice_validation::slice(new, Some(old))
     }
     fn returns_deleted_object(&self) -> bool {
         true
