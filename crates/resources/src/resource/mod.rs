@@ -1,5 +1,6 @@
 //! `resource.k8s.io`: dynamic resource allocation.
 
+mod admin_access;
 mod capacity_validation;
 mod claim_validation;
 mod columns;

@@ -1,16 +1,17 @@
 //! `resourceclaimtemplates` (rule: `pkg/registry/resource/resourceclaimtemplate`).
 
-use super::{GROUP, claim_validation, columns};
+use super::{GROUP, admin_access, claim_validation, columns};
 use crate::checks::{self, Raw};
 use crate::common::age_cell;
 use crate::fields::Fields;
 use crate::namespaced;
 use crate::shared::internal::Show;
 use crate::shared::print;
+use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::field::Shown;
-use steersman_apimachinery::{ErrorList, Path, validation};
-use steersman_registry::{Column, Context, ResourceInfo, Strategy};
+use steersman_apimachinery::{ErrorList, Path, Status, validation};
+use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo =
     namespaced(GROUP, "v1", "resourceclaimtemplates", "resourceclaimtemplate", "ResourceClaimTemplate");
@@ -41,6 +42,7 @@ fn check(obj: &Value) -> ErrorList {
 /// The strategy of `resourceclaimtemplates`.
 pub struct ResourceClaimTemplates;
 
+#[async_trait]
 impl Strategy for ResourceClaimTemplates {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -58,6 +60,16 @@ impl Strategy for ResourceClaimTemplates {
         let (is, was) = (new.at("spec"), old.at("spec"));
         checks::immutable_shown(&mut e, &Path::new("spec"), is, was, shown(is));
         e
+    }
+    async fn begin_create(
+        &self,
+        _ctx: &Context,
+        cluster: &dyn Cluster,
+        obj: &mut Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        admin_access::check(cluster, INFO.kind, obj, admin_access::of_spec(obj.at("spec").at("spec")))?;
+        Ok(None)
     }
     fn returns_deleted_object(&self) -> bool {
         true
