@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 
+/// Why a path that does not begin with a dot is refused.
+const SIMPLE_PATH: &str = "must be a simple json path starting with .";
 const APPROVED: &str = "api-approved.kubernetes.io";
 
 fn label_1035(e: &mut ErrorList, path: &Path, value: &str) {
@@ -75,9 +77,10 @@ fn version(e: &mut ErrorList, path: &Path, version: &Value) {
     if !messages.is_empty() {
         e.invalid(&path.child("name"), version.s("name"), messages.join(","));
     }
-    if version.flag("deprecated") != Some(true) && version.opt_s("deprecationWarning").is_some() {
-        let why = "can only be set for deprecated versions";
-        e.invalid(&path.child("deprecationWarning"), version.s("deprecationWarning"), why);
+    if let Some(warning) = version.opt_s("deprecationWarning") {
+        for why in deprecation_warning(version.flag("deprecated") == Some(true), warning) {
+            e.invalid(&path.child("deprecationWarning"), warning, why);
+        }
     }
     let at = path.child("schema").child("openAPIV3Schema");
     match version.at("schema").sub("openAPIV3Schema") {
@@ -90,21 +93,50 @@ fn version(e: &mut ErrorList, path: &Path, version: &Value) {
             }
         }
     }
+    scale(e, &path.child("subresources"), version);
     columns(e, &path.child("additionalPrinterColumns"), version);
-    if let Some(scale) = version.at("subresources").sub("scale") {
-        let at = path.child("subresources").child("scale");
-        for (field, root) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
-            let text = scale.s(field);
-            if text.is_empty() {
-                e.required(&at.child(field), "");
-            } else if !text.starts_with(root) {
-                e.invalid(
-                    &at.child(field),
-                    text,
-                    format!("should be a json path under {}", root.trim_end_matches('.')),
-                );
+}
+
+/// What is wrong with the warning of a version that is on its way out.
+fn deprecation_warning(deprecated: bool, warning: &str) -> Vec<String> {
+    if !deprecated {
+        return vec!["can only be set for deprecated versions".into()];
+    }
+    let mut out = Vec::new();
+    if warning.len() > 256 {
+        out.push("must be <= 256 characters long".into());
+    }
+    if warning.is_empty() {
+        out.push("must not be an empty string".into());
+    }
+    if let Some((i, _)) = warning.char_indices().find(|(_, c)| c.is_control() || (c.is_whitespace() && *c != ' ')) {
+        out.push(format!("must only contain printable UTF-8 characters; non-printable character found at index {i}"));
+    }
+    out
+}
+
+/// Where `scale` finds its numbers and its selector.
+fn scale(e: &mut ErrorList, path: &Path, version: &Value) {
+    let Some(scale) = version.at("subresources").sub("scale") else { return };
+    for (field, root) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
+        let (text, at) = (scale.s(field), path.child("scale").child(field));
+        match text {
+            "" => e.required(&at, ""),
+            _ if !text.starts_with('.') => e.invalid(&at, text, SIMPLE_PATH),
+            _ if !text.starts_with(root) => {
+                e.invalid(&at, text, format!("should be a json path under {}", root.trim_end_matches('.')));
             }
+            _ => {}
         }
+    }
+    let (text, at) = (scale.s("labelSelectorPath"), path.child("scale").child("labelSelectorPath"));
+    if text.is_empty() {
+        return;
+    }
+    if !text.starts_with('.') {
+        e.invalid(&at, text, SIMPLE_PATH);
+    } else if !text.starts_with(".spec.") && !text.starts_with(".status.") {
+        e.invalid(&at, text, "should be a json path under either .spec or .status");
     }
 }
 
@@ -122,40 +154,67 @@ fn columns(e: &mut ErrorList, path: &Path, version: &Value) {
             }
             _ => {}
         }
-        if column.s("jsonPath").is_empty() {
-            e.required(&p.child("jsonPath"), "");
+        const FORMATS: &[&str] = &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+        let format = column.s("format");
+        if !format.is_empty() && !FORMATS.contains(&format) {
+            e.invalid(&p.child("format"), format, format!("must be one of {}", FORMATS.join(",")));
+        }
+        let at = p.child("JSONPath");
+        match column.s("jsonPath") {
+            "" => e.required(&at, ""),
+            text if !text.starts_with('.') => e.invalid(&at, text, SIMPLE_PATH),
+            _ => {}
         }
     }
 }
 
+/// How objects change their version; paths are those of upstream's internal struct, which has no `webhook`.
 fn conversion(e: &mut ErrorList, path: &Path, spec: &Value) {
     let Some(conversion) = spec.sub("conversion") else { return };
     let at = path.child("conversion");
-    let webhook = conversion.sub("webhook");
+    let webhook = conversion.at("webhook");
+    let (config, config_at) = (webhook.sub("clientConfig"), at.child("webhookClientConfig"));
+    let (versions, versions_at) = (webhook.strings("conversionReviewVersions"), at.child("conversionReviewVersions"));
     match conversion.s("strategy") {
         "" => e.required(&at.child("strategy"), ""),
-        "Webhook" => {
-            let config_at = at.child("webhook").child("clientConfig");
-            let Some(webhook) = webhook else {
-                e.required(&config_at, "required when strategy is set to Webhook");
-                return;
-            };
-            let config = webhook.at("clientConfig");
-            match (config.opt_s("url"), config.sub("service")) {
-                (Some(url), None) => admissionregistration::check_webhook_url(e, &config_at.child("url"), url),
-                (None, Some(s)) => admissionregistration::check_webhook_service(e, &config_at.child("service"), s),
-                _ => e.required(&config_at, "exactly one of url or service is required"),
-            }
-            if !webhook.has("conversionReviewVersions") {
-                e.required(&at.child("webhook").child("conversionReviewVersions"), "");
-            }
+        strategy => checks::one_of(e, &at.child("strategy"), strategy, &["None", "Webhook"]),
+    }
+    if conversion.s("strategy") != "Webhook" {
+        const UNUSED: &str = "should not be set when strategy is not set to Webhook";
+        if config.is_some() {
+            e.forbidden(&config_at, UNUSED);
         }
-        "None" => {
-            if webhook.is_some() {
-                e.forbidden(&at.child("webhook"), "should not be set when strategy is not set to Webhook");
-            }
+        if !versions.is_empty() {
+            e.forbidden(&versions_at, UNUSED);
         }
-        other => checks::one_of(e, &at.child("strategy"), other, &["None", "Webhook"]),
+        return;
+    }
+    match config.map(|c| (c.opt_s("url"), c.sub("service"))) {
+        None => e.required(&config_at, "required when strategy is set to Webhook"),
+        Some((Some(url), None)) => admissionregistration::check_webhook_url(e, &config_at.child("url"), url),
+        Some((None, Some(s))) => admissionregistration::check_webhook_service(e, &config_at.child("service"), s),
+        Some(_) => e.required(&config_at, "exactly one of url or service is required"),
+    }
+    review_versions(e, &versions_at, webhook, &versions);
+}
+
+/// The versions of reviews that a conversion webhook knows.
+fn review_versions(e: &mut ErrorList, path: &Path, webhook: &Value, versions: &[&str]) {
+    const KNOWN: &[&str] = &["v1", "v1beta1"];
+    if versions.is_empty() {
+        e.required(path, "");
+        return;
+    }
+    for (i, version) in versions.iter().enumerate() {
+        if versions[..i].contains(version) {
+            e.invalid(&path.index(i), *version, "duplicate version");
+        } else {
+            checks::invalid_each(e, &path.index(i), version, validation::dns_label_1035(version, false));
+        }
+    }
+    if !versions.iter().any(|v| KNOWN.contains(v)) {
+        let why = format!("must include at least one of {}", KNOWN.join(", "));
+        e.invalid(path, webhook.at("conversionReviewVersions"), why);
     }
 }
 
@@ -285,4 +344,82 @@ pub(super) fn status(new: &Value) -> ErrorList {
     names(&mut e, &Path::new("status").child("acceptedNames"), new.at("status").at("acceptedNames"));
     stored(&mut e, new);
     e
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(e: &ErrorList) -> Vec<String> {
+        e.0.iter().map(|e| format!("{}: {}", e.field, e.body)).collect()
+    }
+
+    #[test]
+    fn conversions() {
+        let check = |value: Value, want: &[&str]| {
+            let mut e = ErrorList::new();
+            conversion(&mut e, &Path::new("spec"), &json!({ "conversion": value }));
+            assert_eq!(told(&e), want);
+        };
+        check(json!({"strategy": "None"}), &[]);
+        check(
+            json!({"strategy": "Webhook"}),
+            &[
+                "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook",
+                "spec.conversion.conversionReviewVersions: Required value",
+            ],
+        );
+        check(
+            json!({"strategy": "Webhook", "webhook": {
+                "clientConfig": {"url": "https://x.example.com"}, "conversionReviewVersions": ["v2", "v2"]}}),
+            &[
+                "spec.conversion.conversionReviewVersions[1]: Invalid value: \"v2\": duplicate version",
+                "spec.conversion.conversionReviewVersions: Invalid value: [\"v2\",\"v2\"]: must include at least one of v1, v1beta1",
+            ],
+        );
+        check(
+            json!({"strategy": "None", "webhook": {"clientConfig": {}, "conversionReviewVersions": ["v1"]}}),
+            &[
+                "spec.conversion.webhookClientConfig: Forbidden: should not be set when strategy is not set to Webhook",
+                "spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook",
+            ],
+        );
+    }
+
+    #[test]
+    fn paths_of_scale_and_columns() {
+        let check = |version: Value, want: &[&str]| {
+            let mut e = ErrorList::new();
+            scale(&mut e, &Path::new("s"), &version);
+            columns(&mut e, &Path::new("c"), &version);
+            assert_eq!(told(&e), want);
+        };
+        check(
+            json!({"subresources": {"scale": {
+                "specReplicasPath": "spec.x", "statusReplicasPath": ".spec.x", "labelSelectorPath": ".x"}}}),
+            &[
+                "s.scale.specReplicasPath: Invalid value: \"spec.x\": must be a simple json path starting with .",
+                "s.scale.statusReplicasPath: Invalid value: \".spec.x\": should be a json path under .status",
+                "s.scale.labelSelectorPath: Invalid value: \".x\": should be a json path under either .spec or .status",
+            ],
+        );
+        check(
+            json!({"additionalPrinterColumns": [{"name": "a", "type": "string", "format": "x", "jsonPath": "x"}]}),
+            &[
+                "c[0].format: Invalid value: \"x\": must be one of byte,date,date-time,double,float,int32,int64,password",
+                "c[0].JSONPath: Invalid value: \"x\": must be a simple json path starting with .",
+            ],
+        );
+    }
+
+    #[test]
+    fn warnings_of_versions() {
+        let check = |deprecated, text: &str, want: &[&str]| assert_eq!(deprecation_warning(deprecated, text), want);
+        check(true, "use v2", &[]);
+        check(false, "use v2", &["can only be set for deprecated versions"]);
+        check(true, "", &["must not be an empty string"]);
+        let why = "must only contain printable UTF-8 characters; non-printable character found at index 1";
+        check(true, "a\n", &[why]);
+    }
 }
