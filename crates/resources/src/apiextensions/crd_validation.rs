@@ -9,6 +9,8 @@ use steersman_apimachinery::{ErrorList, Path, object, validation};
 
 /// Why a path that does not begin with a dot is refused.
 const SIMPLE_PATH: &str = "must be a simple json path starting with .";
+/// The most fields of a version that lists may select by.
+const MOST_SELECTABLE: usize = 8;
 const APPROVED: &str = "api-approved.kubernetes.io";
 
 fn label_1035(e: &mut ErrorList, path: &Path, value: &str) {
@@ -95,6 +97,7 @@ fn version(e: &mut ErrorList, path: &Path, version: &Value) {
     }
     scale(e, &path.child("subresources"), version);
     columns(e, &path.child("additionalPrinterColumns"), version);
+    selectable(e, &path.child("selectableFields"), version);
 }
 
 /// What is wrong with the warning of a version that is on its way out.
@@ -165,6 +168,45 @@ fn columns(e: &mut ErrorList, path: &Path, version: &Value) {
             text if !text.starts_with('.') => e.invalid(&at, text, SIMPLE_PATH),
             _ => {}
         }
+    }
+}
+
+/// Fields that lists may select by: each names one plain value of the schema, and none is named twice
+/// (rule: `ValidateCustomResourceSelectableFields`).
+fn selectable(e: &mut ErrorList, path: &Path, version: &Value) {
+    let fields = version.items("selectableFields");
+    let Some(root) = version.at("schema").sub("openAPIV3Schema") else {
+        if !fields.is_empty() {
+            e.invalid(path, "", "selectableFields may only be set when version.schema.openAPIV3Schema is not included");
+        }
+        return;
+    };
+    let mut seen = BTreeSet::new();
+    for (i, field) in fields.iter().enumerate() {
+        let (p, text) = (path.index(i).child("jsonPath"), field.s("jsonPath"));
+        if text.is_empty() {
+            e.required(&p, "");
+            continue;
+        }
+        let steps = text.strip_prefix('.').unwrap_or(text);
+        let found = steps.split('.').try_fold(root, |at, step| at.at("properties").sub(step));
+        let Some(found) = found else {
+            e.invalid(&p, text, "is an invalid path: does not refer to a valid field");
+            continue;
+        };
+        if steps.split('.').next() == Some("metadata") {
+            e.invalid(&p, text, "must not point to fields in metadata");
+        }
+        if !matches!(found.s("type"), "string" | "boolean" | "integer") {
+            let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            e.invalid(&p, text, why);
+        }
+        if !seen.insert(steps) {
+            e.duplicate(&p, text);
+        }
+    }
+    if seen.len() > MOST_SELECTABLE {
+        e.too_many(path, seen.len(), MOST_SELECTABLE);
     }
 }
 
@@ -409,6 +451,29 @@ mod tests {
             &[
                 "c[0].format: Invalid value: \"x\": must be one of byte,date,date-time,double,float,int32,int64,password",
                 "c[0].JSONPath: Invalid value: \"x\": must be a simple json path starting with .",
+            ],
+        );
+    }
+
+    #[test]
+    fn selectable_fields() {
+        let properties =
+            json!({"a": {"type": "string"}, "o": {"type": "object", "properties": {"n": {"type": "number"}}}});
+        let check = |fields: Value, want: &[&str]| {
+            let mut e = ErrorList::new();
+            let version =
+                json!({"schema": {"openAPIV3Schema": {"properties": properties}}, "selectableFields": fields});
+            selectable(&mut e, &Path::new("f"), &version);
+            assert_eq!(told(&e), want);
+        };
+        check(json!([{"jsonPath": ".a"}]), &[]);
+        check(
+            json!([{}, {"jsonPath": ".a"}, {"jsonPath": ".a"}, {"jsonPath": ".b"}, {"jsonPath": ".o.n"}]),
+            &[
+                "f[0].jsonPath: Required value",
+                "f[2].jsonPath: Duplicate value: \".a\"",
+                "f[3].jsonPath: Invalid value: \".b\": is an invalid path: does not refer to a valid field",
+                "f[4].jsonPath: Invalid value: \".o.n\": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
             ],
         );
     }

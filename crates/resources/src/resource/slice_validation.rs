@@ -307,7 +307,9 @@ mod tests {
     fn check(spec: Value, want: &[&str]) {
         let mut whole =
             json!({"driver": "d.example.com", "pool": {"name": "p", "resourceSliceCount": 1, "generation": 1}});
-        whole.as_object_mut().zip(spec.as_object()).map(|(w, s)| w.extend(s.clone()));
+        if let (Some(w), Value::Object(s)) = (whole.as_object_mut(), spec) {
+            w.extend(s);
+        }
         let e = slice(&json!({ "spec": whole }), None);
         let got: Vec<String> = e.0.iter().map(|e| format!("{}: {}", e.field, e.body)).collect();
         assert_eq!(got, want);
