@@ -85,14 +85,19 @@ fn version(e: &mut ErrorList, path: &Path, version: &Value) {
         }
     }
     let at = path.child("schema").child("openAPIV3Schema");
-    match version.at("schema").sub("openAPIV3Schema") {
-        None => e.required(&at, "schemas are required"),
-        Some(root) => {
-            schema(e, &at, root, "at the root");
-            let kind = root.s("type");
-            if !kind.is_empty() && kind != "object" {
-                e.invalid(&at.child("type"), kind, "must be object at the root");
-            }
+    if let Some(root) = version.at("schema").sub("openAPIV3Schema") {
+        let (kind, status) = (root.s("type"), version.at("subresources").sub("status").is_some());
+        if status && !kind.is_empty() && kind != "object" {
+            let why =
+                "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+            e.invalid(&at.child("type"), kind, why);
+        }
+        if root.flag("nullable") == Some(true) {
+            e.forbidden(&at.child("nullable"), "nullable cannot be true at the root");
+        }
+        schema(e, &at, root, "at the root");
+        if !kind.is_empty() && kind != "object" {
+            e.invalid(&at.child("type"), kind, "must be object at the root");
         }
     }
     scale(e, &path.child("subresources"), version);
@@ -316,6 +321,10 @@ pub(super) fn definition(obj: &Value, new: bool) -> ErrorList {
         e.invalid(&path.child("preserveUnknownFields"), true, why);
     }
     let versions = spec.items("versions");
+    for (i, _) in versions.iter().enumerate().filter(|(_, v)| v.at("schema").sub("openAPIV3Schema").is_none()) {
+        let at = path.child("versions").index(i).child("schema").child("openAPIV3Schema");
+        e.required(&at, "schemas are required");
+    }
     for (i, v) in versions.iter().enumerate() {
         version(&mut e, &path.child("versions").index(i), v);
     }
@@ -351,7 +360,9 @@ fn stored(e: &mut ErrorList, obj: &Value) {
     }
     for (i, version) in kept.iter().enumerate() {
         if !versions.iter().any(|v| v.s("name") == *version) {
-            let why = "missing from spec.versions; version was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in this version and removes it from status.storedVersions";
+            let why = format!(
+                "missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {version} and removes {version} from status.storedVersions"
+            );
             e.invalid(&path.index(i), *version, why);
         }
     }
@@ -453,6 +464,37 @@ mod tests {
                 "c[0].JSONPath: Invalid value: \"x\": must be a simple json path starting with .",
             ],
         );
+    }
+
+    #[test]
+    fn roots_of_schemas() {
+        let check = |value: Value, want: &[&str]| {
+            let mut e = ErrorList::new();
+            version(&mut e, &Path::new("v"), &value);
+            assert_eq!(told(&e), want);
+        };
+        check(json!({"name": "v1", "schema": {"openAPIV3Schema": {"type": "object"}}}), &[]);
+        check(
+            json!({
+                "name": "v1",
+                "schema": {"openAPIV3Schema": {"type": "string", "nullable": true}},
+                "subresources": {"status": {}},
+            }),
+            &[
+                "v.schema.openAPIV3Schema.type: Invalid value: \"string\": only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled",
+                "v.schema.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root",
+                "v.schema.openAPIV3Schema.type: Invalid value: \"string\": must be object at the root",
+            ],
+        );
+    }
+
+    #[test]
+    fn versions_with_objects_stay() {
+        let mut e = ErrorList::new();
+        let spec = json!({"versions": [{"name": "v2", "storage": true}]});
+        stored(&mut e, &json!({"spec": spec, "status": {"storedVersions": ["v1", "v2"]}}));
+        let why = "missing from spec.versions; v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions";
+        assert_eq!(told(&e), [format!("status.storedVersions[0]: Invalid value: \"v1\": {why}")]);
     }
 
     #[test]
