@@ -10,6 +10,18 @@ use steersman_apimachinery::field::go_quote;
 /// Deeper documents are refused.
 const MAX_DEPTH: usize = 250;
 
+/// The part of goyaml that finds an error.
+enum By {
+    Reader,
+    Scanner,
+    Parser,
+}
+
+/// What goyaml misses in a flow collection.
+fn unclosed(open: char) -> &'static str {
+    if open == '[' { "did not find expected ',' or ']'" } else { "did not find expected ',' or '}'" }
+}
+
 /// The first document of a text.
 #[derive(Debug, PartialEq)]
 pub struct Yaml {
@@ -180,59 +192,78 @@ impl<'t> Reader<'t> {
         span.slice(self.text).map_or("", |s| s.trim_start_matches('*'))
     }
 
-    /// A syntax error in goyaml's words, as far as there are words for it. What its parser finds is told one line
-    /// less than what its scanner finds.
+    /// A syntax error in goyaml's words, as far as there are words for it (rule: goyaml.v2 `decode.go` fail). Lines
+    /// count from nought there, and the first is not named; what its scanner finds is told one line more.
     fn message(&self, error: &ScanError) -> String {
         use ErrorKind as E;
-        let mut line = error.marker().line();
-        if let E::UnclosedFlowCollection { .. } = error.kind() {
-            // Found at the end of the text only.
-            line = self.text.matches('\n').count() + 1;
-        }
-        let (parser, words) = match error.kind() {
-            E::UnknownAnchor => return format!("yaml: unknown anchor '{}' referenced", self.alias_at(line)),
-            E::UnclosedFlowCollection { open: '[' } | E::MismatchedFlowCollectionEnd { open: '[', .. } => {
-                (true, "did not find expected ',' or ']'")
+        let last = self.text.matches('\n').count();
+        let mut line = error.marker().line().saturating_sub(1);
+        let (by, words) = match error.kind() {
+            E::UnknownAnchor => return format!("yaml: unknown anchor '{}' referenced", self.alias_at(line + 1)),
+            E::UnclosedFlowCollection { open } => {
+                // Found at the end of the text only.
+                line = last;
+                (By::Parser, unclosed(*open))
             }
-            E::UnclosedFlowCollection { .. } | E::MismatchedFlowCollectionEnd { .. } => {
-                (true, "did not find expected ',' or '}'")
-            }
-            E::UnexpectedEofFlowSequence | E::ExpectedFlowSequenceSeparator => {
-                (true, "did not find expected ',' or ']'")
-            }
+            E::MismatchedFlowCollectionEnd { open, .. } => (By::Parser, unclosed(*open)),
+            E::UnexpectedEofFlowSequence | E::ExpectedFlowSequenceSeparator => (By::Parser, unclosed('[')),
             E::UnexpectedEofFlowMapping | E::UnexpectedEofImplicitFlowMapping | E::ExpectedFlowMappingSeparator => {
-                (true, "did not find expected ',' or '}'")
+                (By::Parser, unclosed('{'))
             }
             E::UnexpectedEofBlockSequence | E::ExpectedBlockSequenceEntry => {
-                (true, "did not find expected '-' indicator")
+                (By::Parser, "did not find expected '-' indicator")
             }
             E::UnexpectedEofBlockMapping | E::ExpectedBlockMappingKey | E::InvalidIndentation => {
-                (true, "did not find expected key")
+                (By::Parser, "did not find expected key")
             }
-            E::ExpectedNodeContent | E::MisplacedFlowCollectionEnd => (true, "did not find expected node content"),
-            E::ExpectedDocumentStart => (true, "did not find expected <document start>"),
-            E::UndeclaredTagHandle => (true, "found undefined tag handle"),
-            E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation | E::TabInPlainScalar => {
-                (false, "found character that cannot start any token")
+            E::ExpectedNodeContent | E::MisplacedFlowCollectionEnd => {
+                (By::Parser, "did not find expected node content")
             }
+            E::ExpectedDocumentStart => (By::Parser, "did not find expected <document start>"),
+            E::UndeclaredTagHandle => (By::Parser, "found undefined tag handle"),
+            E::UnsupportedYamlMajorVersion => (By::Parser, "found incompatible YAML document"),
+            E::DuplicateVersionDirective => (By::Parser, "found duplicate %YAML directive"),
+            E::DuplicateTagDirective => (By::Parser, "found duplicate %TAG directive"),
+            E::UnexpectedCharacter { character } if character.is_control() => {
+                (By::Reader, "control characters are not allowed")
+            }
+            E::UnexpectedCharacter { .. }
+            | E::TabNotAllowed
+            | E::TabInBlockIndentation
+            | E::TabInIndentation
+            | E::TabInPlainScalar => (By::Scanner, "found character that cannot start any token"),
             E::MappingValueNotAllowed | E::InvalidColonPlacement => {
-                (false, "mapping values are not allowed in this context")
+                (By::Scanner, "mapping values are not allowed in this context")
             }
-            E::MappingKeyNotAllowed => (false, "mapping keys are not allowed in this context"),
-            E::SimpleKeyExpected | E::InvalidSimpleKey => (false, "could not find expected ':'"),
+            E::MappingKeyNotAllowed => (By::Scanner, "mapping keys are not allowed in this context"),
+            E::SimpleKeyExpected | E::InvalidSimpleKey => (By::Scanner, "could not find expected ':'"),
             E::BlockSequenceEntryNotAllowed | E::BlockEntryInFlowCollection => {
-                (false, "block sequence entries are not allowed in this context")
+                (By::Scanner, "block sequence entries are not allowed in this context")
             }
-            E::UnclosedQuotedScalar => (false, "found unexpected end of stream"),
-            E::DocumentIndicatorInQuotedScalar => (false, "found unexpected document indicator"),
-            E::UnknownQuotedScalarEscape => (false, "found unknown escape character"),
-            E::InvalidBlockScalarHeader => (false, "did not find expected comment or line break"),
-            E::MissingAnchorOrAliasName => (false, "did not find expected alphabetic or numeric character"),
-            _ => return format!("yaml: line {line}: {}", error.info()),
+            // Goyaml reads on over any indentation, to the end.
+            E::UnclosedQuotedScalar | E::InvalidQuotedScalarIndent => {
+                line = last;
+                (By::Scanner, "found unexpected end of stream")
+            }
+            E::DocumentIndicatorInQuotedScalar => (By::Scanner, "found unexpected document indicator"),
+            E::UnknownQuotedScalarEscape => (By::Scanner, "found unknown escape character"),
+            E::InvalidQuotedScalarHexEscape => (By::Scanner, "did not find expected hexdecimal number"),
+            E::InvalidLowSurrogateHexEscape
+            | E::InvalidLowSurrogate
+            | E::MissingLowSurrogate
+            | E::UnpairedLowSurrogate
+            | E::InvalidUnicodeEscape => (By::Scanner, "found invalid Unicode character escape code"),
+            E::InvalidBlockScalarHeader => (By::Scanner, "did not find expected comment or line break"),
+            E::ZeroBlockScalarIndent => (By::Scanner, "found an indentation indicator equal to 0"),
+            E::MissingAnchorOrAliasName => (By::Scanner, "did not find expected alphabetic or numeric character"),
+            E::MissingDirectiveName => (By::Scanner, "could not find expected directive name"),
+            E::MissingYamlVersion => (By::Scanner, "did not find expected version number"),
+            _ => return format!("yaml: line {}: {}", line + 1, error.info()),
         };
-        match if parser { line.saturating_sub(1) } else { line } {
-            0 => format!("yaml: {words}"),
-            line => format!("yaml: line {line}: {words}"),
+        match (by, line) {
+            (By::Reader, _) | (_, 0) => format!("yaml: {words}"),
+            (By::Parser, line) => format!("yaml: line {line}: {words}"),
+            (By::Scanner, line) => format!("yaml: line {}: {words}", line + 1),
         }
     }
 
@@ -321,6 +352,16 @@ mod tests {
             ("a: [1\n", "yaml: line 1: did not find expected ',' or ']'"),
             ("a: [b\n", "yaml: line 1: did not find expected ',' or ']'"),
             ("a: *x\n", "yaml: unknown anchor 'x' referenced"),
+            ("a: b: c\n", "yaml: mapping values are not allowed in this context"),
+            ("a: b\n c: d\n", "yaml: line 2: mapping values are not allowed in this context"),
+            ("a: b\nc: @d\n", "yaml: line 2: found character that cannot start any token"),
+            ("a: `b\n", "yaml: found character that cannot start any token"),
+            ("a: \"x\nb: c\n", "yaml: line 3: found unexpected end of stream"),
+            ("a: 'x", "yaml: found unexpected end of stream"),
+            ("a: \"\\q\"\n", "yaml: found unknown escape character"),
+            ("a: \u{1}\n", "yaml: control characters are not allowed"),
+            ("- a\nb: c\n", "yaml: line 1: did not find expected '-' indicator"),
+            ("%YAML 2.0\n---\na: b\n", "yaml: found incompatible YAML document"),
         ] {
             assert_eq!(read(text.as_bytes()), Err(want.to_owned()), "{text}");
         }
