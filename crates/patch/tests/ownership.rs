@@ -279,6 +279,11 @@ fn kubectl_takes_over_from_client_side_apply() {
     s.apply("kubectl", config_map(json!({"a": "<2>"})), false).unwrap();
     let text = s.object.as_ref().unwrap()["metadata"]["annotations"][annotation].as_str().unwrap().to_owned();
     assert!(text.contains("\"a\":\"\\u003c2\\u003e\"") && text.ends_with('\n'), "{text}");
+    let mut annotated = config_map(json!({"a": "3"}));
+    annotated["metadata"]["annotations"] = json!({annotation: "old"});
+    s.apply("kubectl", annotated, true).unwrap();
+    let text = s.object.as_ref().unwrap()["metadata"]["annotations"][annotation].as_str().unwrap();
+    assert!(text.contains("\"annotations\":{}"), "{text}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn fits(value: &mut Value, kind: &Kind, field: &Field) -> Result<(), String> {
         }
         // These read their own JSON, and know nothing of where they stand.
         Kind::Time | Kind::MicroTime | Kind::Duration if !value.is_string() => Err(unread(value, "string")),
-        Kind::IntOrString if !value.is_string() && !value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
+        Kind::IntOrString if !value.is_string() && value.as_i64().is_none_or(|n| i32::try_from(n).is_err()) => {
             Err(unread(value, "int32"))
         }
         // The decoder that comes next tells what is wrong.

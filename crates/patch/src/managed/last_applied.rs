@@ -33,9 +33,6 @@ pub(super) fn refresh(object: &mut Value, applied: &Value) {
     }
     let mut config = applied.clone();
     object::remove(&mut config, &["metadata", "annotations", ANNOTATION]);
-    if object::get(&config, &["metadata", "annotations"]).and_then(Value::as_object).is_some_and(|m| m.is_empty()) {
-        object::remove(&mut config, &["metadata", "annotations"]);
-    }
     let annotations = object::entry(object, &["metadata", "annotations"]);
     annotations.insert(ANNOTATION.to_owned(), format!("{}\n", escape_html(&config.to_string())).into());
     let size: usize = annotations.iter().map(|(k, v)| k.len() + v.as_str().map_or(0, str::len)).sum();
