@@ -175,7 +175,7 @@ impl LabelSelector {
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
-                other => return Err(format!("{} is not a valid pod selector operator", go_quote(other))),
+                other => return Err(format!("{} is not a valid label selector operator", go_quote(other))),
             };
             let values = crate::object::list(e, &["values"]);
             let values = values.iter().map(|v| v.as_str().unwrap_or_default().to_owned()).collect();
@@ -518,7 +518,7 @@ mod tests {
         let bad = json!({"matchExpressions": [{"key": "a", "operator": "Like"}]});
         assert_eq!(
             LabelSelector::from_object(Some(&bad)).unwrap_err(),
-            "\"Like\" is not a valid pod selector operator"
+            "\"Like\" is not a valid label selector operator"
         );
     }
 }
