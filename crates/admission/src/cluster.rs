@@ -8,6 +8,9 @@ use steersman_apimachinery::Status;
 use steersman_apimachinery::options::DeleteOptions;
 use steersman_auth::{Authorizer, UserInfo};
 
+/// As many warnings as fit into an answer: 4,096 characters of them are sent.
+const MOST_WARNINGS: usize = 4096;
+
 /// One request: who asks, when, and the warnings collected for the answer's `Warning` headers.
 #[derive(Debug)]
 pub struct Context {
@@ -38,7 +41,8 @@ impl Context {
     pub fn warn(&self, text: impl Into<String>) {
         let text = text.into();
         let mut w = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !w.contains(&text) {
+        // More than these no answer has room for, and a body may earn half a million.
+        if w.len() <= MOST_WARNINGS && !w.contains(&text) {
             w.push(text);
         }
     }

@@ -249,11 +249,12 @@ impl Api {
         let most = self.config.request_timeout;
         match request.query.first("timeout") {
             None | Some("") => Ok(most),
-            Some(text) => match steersman_component::flags::parse_duration(text) {
+            // A negative one is as good as none.
+            Some(text) => match steersman_component::flags::parse_duration(text.trim_start_matches('-')) {
                 None => Err(Status::bad_request(format!(
                     "invalid timeout specified in the request URL - time: invalid duration {text:?}"
                 ))),
-                Some(Duration::ZERO) => Ok(most),
+                Some(d) if d.is_zero() || text.starts_with('-') => Ok(most),
                 Some(d) => Ok(d.min(most)),
             },
         }

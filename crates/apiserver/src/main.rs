@@ -7,6 +7,9 @@ use steersman_component::{logs, memory, shutdown};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Bytes of a worker's stack.
+const STACK: usize = 8 << 20;
+
 fn main() {
     memory::small_pages();
     let flags = parse_or_exit("kube-apiserver", "The Kubernetes API server.", &[FLAGS, COMMON]);
@@ -19,7 +22,9 @@ fn main() {
         tracing::debug!("a TLS provider was installed before");
     }
     let run = || -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        // Parsers and converters follow the nesting of a document with their own calls. Pages of a stack that nobody
+        // touches cost nothing.
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
         runtime.block_on(async { app::run(config, shutdown::on_signals()?).await })
     };
     if let Err(e) = run() {

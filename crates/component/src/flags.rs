@@ -269,6 +269,10 @@ pub fn parse_duration(s: &str) -> Option<Duration> {
             };
         rest = &rest[unit_len..];
     }
+    // Go counts nanoseconds in 63 bits.
+    if total > i64::MAX as f64 / 1e9 {
+        return None;
+    }
     Duration::try_from_secs_f64(total).ok()
 }
 
@@ -374,5 +378,7 @@ mod tests {
         check("", None);
         check("-1s", None);
         check("1x", None);
+        check("2562047h", Some(9_223_369_200.0));
+        check("2562048h", None);
     }
 }

@@ -55,7 +55,13 @@ impl Virtual for ComponentStatuses {
     }
     async fn get(&self, _ctx: &Context, _cluster: &dyn Cluster, _namespace: &str, name: &str) -> Result<Value, Status> {
         let found = COMPONENTS.iter().find(|(n, _)| *n == name);
-        found.map(|(n, port)| status(n, *port)).ok_or_else(|| Status::not_found(&gr(&INFO), name))
+        // Items of a list have no kind; an object of its own has.
+        let whole = |mut object: Value| {
+            object["kind"] = INFO.kind.into();
+            object["apiVersion"] = INFO.version.into();
+            object
+        };
+        found.map(|(n, port)| whole(status(n, *port))).ok_or_else(|| Status::not_found(&gr(&INFO), name))
     }
     async fn list(&self, _ctx: &Context, _cluster: &dyn Cluster, _namespace: &str) -> Result<Vec<Value>, Status> {
         Ok(COMPONENTS.iter().map(|(n, port)| status(n, *port)).collect())
