@@ -106,24 +106,27 @@ impl Store {
             &options.label_selector,
             &options.field_selector,
         );
-        let version = token::parse_version(&options.resource_version)
-            .map_err(|e| Status::bad_request(format!("invalid resource version: {e}")))?;
         let mut limit = usize::try_from(options.limit).unwrap_or(0);
         let mut start = String::new();
+        // The order of the checks is that of `storage.ValidateListOptions`.
         let at = if !options.continue_token.is_empty() {
-            if version != 0 {
+            let t = token::decode(&options.continue_token)?;
+            if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let t = token::decode(&options.continue_token)?;
             start = list_prefix(&selection, namespace) + &t.start;
             t.revision.map_or(At::Newest, At::Exact)
         } else if options.resource_version.is_empty() {
             At::Newest
         } else {
+            let version = token::parse_version(&options.resource_version)
+                .map_err(|e| Status::bad_request(format!("invalid resource version: {e}")))?;
+            // A list of one named object has no pages, so that its limit does not bind it to the version.
+            let pages = limit > 0 && !matches!(selection.scope, steersman_storage::Scope::Key(_));
             match options.resource_version_match {
                 VersionMatch::Exact => At::Exact(version),
                 VersionMatch::NotOlderThan if version > 0 => At::NotOlder(version),
-                VersionMatch::Unset if version > 0 && limit > 0 => At::Exact(version),
+                VersionMatch::Unset if version > 0 && pages => At::Exact(version),
                 VersionMatch::Unset if version > 0 => At::NotOlder(version),
                 _ => {
                     // Any cached state is as good as any other, so there is nothing that a continue token could name.

@@ -58,24 +58,75 @@ pub(crate) fn decode(token: &str) -> Result<Token, Status> {
     let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let text = URL_SAFE_NO_PAD.decode(token).map_err(|e| bad(base64_error(token, &e)))?;
     let value: Value = serde_json::from_slice(&text).map_err(|e| bad(json_error(&text, &e)))?;
-    let member = |name: &str| value.get(name).filter(|v| !v.is_null());
-    let version = member("v").and_then(Value::as_str).unwrap_or("");
+    let Members { version, revision, start } = Members::of(&value).map_err(bad)?;
     if version != "meta.k8s.io/v1" {
         return Err(bad(format!("server does not recognize this encoded version {version}")));
     }
-    let revision = member("rv").and_then(Value::as_i64).unwrap_or(0);
     if revision == 0 {
         return Err(bad(format!("incorrect encoded start resourceVersion (version {version})")));
     }
-    let start = member("start").and_then(Value::as_str).unwrap_or("");
     if start.is_empty() {
         return Err(bad(format!("encoded start key empty (version {version})")));
     }
     // Keys never lead out of the prefix of the list.
-    if start.split('/').any(|part| matches!(part, "." | "..")) || start.contains("//") {
-        return Err(bad(field::go_quote(start)));
+    let rooted = start.strip_prefix('/').unwrap_or(start);
+    if rooted.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(bad(start.to_owned()));
     }
     Ok(Token { revision: u64::try_from(revision).ok(), start: start.trim_start_matches('/').to_owned() })
+}
+
+/// What a token consists of, as Go's decoder reads it: names in any case, null for nothing.
+#[derive(Default)]
+struct Members<'a> {
+    version: &'a str,
+    revision: i64,
+    start: &'a str,
+}
+
+impl<'a> Members<'a> {
+    fn of(token: &'a Value) -> Result<Self, String> {
+        let mut members = Members::default();
+        let map = match token {
+            Value::Object(map) => map,
+            Value::Null => return Ok(members),
+            other => return Err(format!("{} Go value of type storage.continueToken", unfit(other))),
+        };
+        let wrong = |name: &str, v: &Value, want: &str| {
+            Err(format!("{} Go struct field continueToken.{name} of type {want}", unfit(v)))
+        };
+        for (name, value) in map.iter().filter(|(_, v)| !v.is_null()) {
+            match (name.to_ascii_lowercase().as_str(), value) {
+                ("v", Value::String(s)) => members.version = s,
+                ("start", Value::String(s)) => members.start = s,
+                ("rv", Value::Number(n)) => match n.as_i64() {
+                    Some(n) => members.revision = n,
+                    None => {
+                        return Err(format!(
+                            "json: cannot unmarshal number {n} into Go struct field continueToken.rv of type int64"
+                        ));
+                    }
+                },
+                (name @ ("v" | "start"), v) => return wrong(name, v, "string"),
+                ("rv", v) => return wrong("rv", v, "int64"),
+                _ => {}
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// How Go's decoder begins to tell that a value has the wrong type.
+fn unfit(value: &Value) -> String {
+    let got = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!("json: cannot unmarshal {got} into")
 }
 
 /// Go's message: the first byte that does not belong.
@@ -93,6 +144,11 @@ fn base64_error(token: &str, e: &base64::DecodeError) -> String {
 fn json_error(text: &[u8], e: &serde_json::Error) -> String {
     if e.is_eof() {
         return "unexpected end of JSON input".into();
+    }
+    if e.to_string().starts_with("trailing characters") {
+        // The place of the error is that byte's, counted from one.
+        let surplus = text.get(e.column().saturating_sub(1)).copied().unwrap_or_default();
+        return format!("invalid character {} after top-level value", quote_char(surplus));
     }
     match text.iter().find(|b| !b.is_ascii_whitespace()) {
         Some(b) if !matches!(b, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
@@ -142,7 +198,17 @@ mod tests {
             &URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","start":"a"}"#),
             "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
         );
-        check(&URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":5,"start":"../a"}"#), "\"../a\"");
+        let check_text = |text: &str, want: &str| check(&URL_SAFE_NO_PAD.encode(text), want);
+        check_text(r#"{"v":"meta.k8s.io/v1","rv":5,"start":"../a"}"#, "../a");
+        check_text(r#"{"V":"meta.k8s.io/v1","RV":5,"START":"a//b"}"#, "a//b");
+        check_text(r#"{"v":"meta.k8s.io/v1","rv":5,"start":"a/"}"#, "a/");
+        check_text("[]", "json: cannot unmarshal array into Go value of type storage.continueToken");
+        check_text("7", "json: cannot unmarshal number into Go value of type storage.continueToken");
+        check_text(r#"{"v":1}"#, "json: cannot unmarshal number into Go struct field continueToken.v of type string");
+        check_text(r#"{"rv":"5"}"#, "json: cannot unmarshal string into Go struct field continueToken.rv of type int64");
+        check_text(r#"{"rv":1.5}"#, "json: cannot unmarshal number 1.5 into Go struct field continueToken.rv of type int64");
+        check_text("null", "server does not recognize this encoded version ");
+        check_text("{} x", "invalid character 'x' after top-level value");
     }
 
     #[test]

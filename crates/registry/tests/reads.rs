@@ -32,9 +32,13 @@ async fn lists_in_pages_at_versions_and_by_selectors() {
     let (names, page) = s.list("configmaps", &ListOptions { limit: 3, ..plain() }).await.unwrap();
     assert_eq!((names.len(), page.remaining_item_count), (3, Some(1)));
     s.delete("configmaps", "d", DeleteOptions::default()).await.unwrap();
-    let next = ListOptions { limit: 3, continue_token: page.continue_token, ..plain() };
+    let next = ListOptions { limit: 3, continue_token: page.continue_token.clone(), ..plain() };
     let (names, rest) = s.list("configmaps", &next).await.unwrap();
     assert_eq!((names, rest.revision, rest.continue_token), (vec!["d".to_owned()], page.revision, String::new()));
+    // Lists that any cached state would do for may be older than the deletion: its revision is waited for.
+    let (_, newest) = s.list("configmaps", &plain()).await.unwrap();
+    let seen = ListOptions { resource_version: newest.revision.to_string(), ..plain() };
+    assert_eq!(s.list("configmaps", &seen).await.unwrap().0.concat(), "abc");
 
     let at = |version: &str, how, limit| ListOptions {
         resource_version: version.into(),
@@ -64,6 +68,13 @@ async fn lists_in_pages_at_versions_and_by_selectors() {
     assert_eq!(names(s.list("configmaps", &by("x=1", "")).await), "ac");
     assert_eq!(names(s.list("configmaps", &by("", "metadata.name=b")).await), "b");
     assert_eq!(names(s.list("configmaps", &by("x=1", "metadata.name=b")).await), "");
+    let one = ListOptions { limit: 1, resource_version: versions[0].clone(), ..by("", "metadata.name=b") };
+    assert_eq!(names(s.list("configmaps", &one).await), "b");
+    let both = |token: &str| ListOptions { continue_token: token.into(), resource_version: "x".into(), ..plain() };
+    let e = s.list("configmaps", &both("e30")).await.err().unwrap();
+    assert!(e.message.starts_with("invalid continue token: "), "{}", e.message);
+    let e = s.list("configmaps", &both(&page.continue_token)).await.err().unwrap();
+    assert_eq!(e.message, "specifying resource version is not allowed when using continue");
     assert_eq!(names(s.list("configmaps", &by("", "metadata.name!=b,metadata.namespace=ns")).await), "ac");
     let (_, page) = s.list("configmaps", &ListOptions { limit: 1, ..by("x=1", "") }).await.unwrap();
     assert_eq!((page.continue_token.is_empty(), page.remaining_item_count), (false, None));
