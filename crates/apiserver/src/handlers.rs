@@ -124,10 +124,10 @@ impl Verb<'_> {
             Err(e) if by_path || query.flag("watch") => self.wanted(Endpoint::Watch).map_err(|_| e)?,
             other => other?,
         };
-        let listing = options::list(query, by_path, &self.request.info.name)?;
+        let listing = options::list(query, &self.request.info.name, |f| self.store.check_fields(f))?;
         let mut o = listing.options;
         let ns = self.namespace();
-        if !listing.watch {
+        if !listing.watch && !by_path {
             let list = self.store.list(self.ctx, ns, &o).await?;
             return self.request.asked().list(list, &plain, &self.view());
         }
@@ -228,7 +228,7 @@ impl Verb<'_> {
     async fn delete_collection(self) -> Result<Reply, Status> {
         let wanted = self.wanted(Endpoint::Resource)?;
         let body = decode::read(self.request).await?;
-        let list = options::list(&self.request.query, false, "")?.options;
+        let list = options::list(&self.request.query, "", |f| self.store.check_fields(f))?.options;
         let o = decode::delete_options(self.request, &body)?;
         let o = options::delete(&self.request.query, o.as_ref())?;
         let gone: List = self.store.delete_collection(self.ctx, self.namespace(), &list, o).await?;
@@ -266,7 +266,7 @@ async fn computed(
             request.asked().tree(200, made, &wanted, &view)
         }
         Action::List => {
-            if options::list(&request.query, false, &request.info.name)?.watch {
+            if options::list(&request.query, &request.info.name, |_| Ok(()))?.watch {
                 return Err(Status::method_not_supported(&gr(i), "watch"));
             }
             let items = v.list(ctx, cluster, &request.info.namespace).await?;

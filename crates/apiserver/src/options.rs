@@ -26,8 +26,13 @@ pub fn get(query: &Query) -> GetOptions {
     GetOptions { resource_version: query.first("resourceVersion").unwrap_or("").to_owned() }
 }
 
-/// The options of LIST, WATCH and DELETE of a collection. `name` is the name that the path carries, if any.
-pub fn list(query: &Query, watch: bool, name: &str) -> Result<ListRequest, Status> {
+/// The options of LIST, WATCH and DELETE of a collection. `name` is the name that the path carries, if any; `fields`
+/// refuses selectors on fields that the kind does not offer.
+pub fn list(
+    query: &Query,
+    name: &str,
+    fields: impl Fn(&FieldSelector) -> Result<(), Status>,
+) -> Result<ListRequest, Status> {
     let bad = |why: String| Status::bad_request(why);
     let mut o = ListOptions {
         allow_watch_bookmarks: query.flag("allowWatchBookmarks"),
@@ -38,7 +43,8 @@ pub fn list(query: &Query, watch: bool, name: &str) -> Result<ListRequest, Statu
         send_initial_events: query.maybe_flag("sendInitialEvents"),
         ..ListOptions::default()
     };
-    let watch = watch || query.flag("watch");
+    // The deprecated `/watch/` paths leave this unset: what they ask for is checked as a list.
+    let watch = query.flag("watch");
     o.label_selector = LabelSelector::parse(query.first("labelSelector").unwrap_or("")).map_err(bad)?;
     o.field_selector = FieldSelector::parse(query.first("fieldSelector").unwrap_or("")).map_err(bad)?;
     let asked = query.first("resourceVersionMatch").unwrap_or("");
@@ -57,6 +63,7 @@ pub fn list(query: &Query, watch: bool, name: &str) -> Result<ListRequest, Statu
         "Exact" => VersionMatch::Exact,
         _ => VersionMatch::Unset,
     };
+    fields(&o.field_selector)?;
     if !name.is_empty() {
         if o.field_selector.is_empty() {
             o.field_selector = FieldSelector::equals("metadata.name", name);
@@ -235,7 +242,17 @@ mod tests {
 
     #[test]
     fn list_options_are_refused_in_upstreams_words() {
-        let l = |q: &str| list(&Query::parse(q), false, "");
+        let unknown = |f: &FieldSelector| {
+            if f.requires_exact("data").is_some() { Err(Status::bad_request("unknown field")) } else { Ok(()) }
+        };
+        let l = |q: &str| list(&Query::parse(q), "", unknown);
+        let named = |q: &str| list(&Query::parse(q), "a", unknown);
+        check(named("fieldSelector=data%3Dx"), "unknown field");
+        check(named("fieldSelector=metadata.name%3Db"), "fieldSelector metadata.name doesn't match requested name");
+        check(
+            l("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=1"),
+            "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+        );
         check(l("limit=x"), "strconv.ParseInt: parsing \"x\": invalid syntax");
         check(
             l("resourceVersion=0&resourceVersionMatch=Exact"),

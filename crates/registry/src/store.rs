@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::sync::{Arc, Weak};
 use steersman_apimachinery::gvk::GroupKind;
 use steersman_apimachinery::options::{CreateOptions, DeleteOptions, GetOptions, ListOptions, UpdateOptions};
+use steersman_apimachinery::selector::FieldSelector;
 use steersman_apimachinery::{GroupResource, GroupVersionKind, GroupVersionResource, Status};
 use steersman_schema::TypeRef;
 use steersman_storage::{Cache, Storage};
@@ -101,6 +102,11 @@ impl Store {
     }
     pub(crate) fn not_found(&self, name: &str) -> Status {
         Status::not_found(&self.gr, name)
+    }
+
+    /// Refuses selectors on fields that the kind does not offer.
+    pub fn check_fields(&self, fields: &FieldSelector) -> Result<(), Status> {
+        crate::select::check(self.strategy, fields)
     }
 
     /// GET of one object. `namespace` is empty for cluster-scoped resources, here and below.

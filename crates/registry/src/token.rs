@@ -205,8 +205,14 @@ mod tests {
         check_text("[]", "json: cannot unmarshal array into Go value of type storage.continueToken");
         check_text("7", "json: cannot unmarshal number into Go value of type storage.continueToken");
         check_text(r#"{"v":1}"#, "json: cannot unmarshal number into Go struct field continueToken.v of type string");
-        check_text(r#"{"rv":"5"}"#, "json: cannot unmarshal string into Go struct field continueToken.rv of type int64");
-        check_text(r#"{"rv":1.5}"#, "json: cannot unmarshal number 1.5 into Go struct field continueToken.rv of type int64");
+        check_text(
+            r#"{"rv":"5"}"#,
+            "json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
+        );
+        check_text(
+            r#"{"rv":1.5}"#,
+            "json: cannot unmarshal number 1.5 into Go struct field continueToken.rv of type int64",
+        );
         check_text("null", "server does not recognize this encoded version ");
         check_text("{} x", "invalid character 'x' after top-level value");
     }

@@ -8,7 +8,7 @@ use crate::{encode, errors, select, token};
 use std::sync::Arc;
 use std::time::Duration;
 use steersman_apimachinery::Status;
-use steersman_apimachinery::options::{ListOptions, VersionMatch};
+use steersman_apimachinery::options::ListOptions;
 use steersman_storage::{Change, Entry, Next, Watcher};
 use tokio::time::Instant;
 
@@ -48,8 +48,8 @@ impl Store {
         select::check(self.strategy, &options.field_selector)?;
         let version = token::parse_version(&options.resource_version).map_err(errors::plain)?;
         let mut initial = options.send_initial_events;
-        if initial.is_none() && options.resource_version_match == VersionMatch::Unset && version == 0 {
-            // Watches that name no version always began with the state (rule: `SetListOptionsDefaults`).
+        if initial.is_none() && version == 0 {
+            // Watches that name no version always began with the state.
             initial = Some(true);
         }
         let initial = initial == Some(true);
@@ -96,7 +96,8 @@ impl Store {
             Err(oldest) => State::Failed(errors::too_old(version, oldest)),
             Ok((watcher, None)) => State::Running(watcher),
             Ok((watcher, Some(listed))) => {
-                let mark = options.allow_watch_bookmarks;
+                // Only a streamed list has its end marked; a watch of a deprecated path is none.
+                let mark = options.allow_watch_bookmarks && options.send_initial_events == Some(true);
                 State::Initial { entries: listed.entries, revision: listed.revision, mark, watcher }
             }
         }
