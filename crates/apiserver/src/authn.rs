@@ -4,7 +4,9 @@
 use crate::authz;
 use crate::server::Connection;
 use http::HeaderMap;
+use std::collections::BTreeMap;
 use steersman_apimachinery::Status;
+use steersman_apimachinery::field::go_quote;
 use steersman_auth::authenticate::{Authenticators, Credentials, percent_decode};
 use steersman_auth::{Attributes, Authorizer, UserInfo};
 
@@ -68,7 +70,7 @@ pub async fn impersonate(user: UserInfo, headers: &HeaderMap, authorizer: &dyn A
         if groups.is_empty() && extra.is_empty() && uid.is_none() {
             return Ok(user);
         }
-        return Err(Status::internal("requested [] without impersonating a user"));
+        return Err(Status::bad_request(nameless(uid.as_deref().unwrap_or(""), &groups, &extra)));
     };
     let mut target = UserInfo { name: name.clone(), uid: uid.clone().unwrap_or_default(), ..UserInfo::default() };
     let check = async |group: &str, version: &str, resource: &str, sub: &str, namespace: &str, name: &str| {
@@ -116,8 +118,50 @@ pub async fn impersonate(user: UserInfo, headers: &HeaderMap, authorizer: &dyn A
     Ok(target)
 }
 
+/// What a request without a name asks for, as Go prints it (rule: `impersonation/constrained_impersonation.go`).
+fn nameless(uid: &str, groups: &[String], extra: &[(String, String)]) -> String {
+    let strings = |all: &[&str]| {
+        let quoted: Vec<String> = all.iter().map(|s| go_quote(s)).collect();
+        if quoted.is_empty() { "[]string(nil)".to_owned() } else { format!("[]string{{{}}}", quoted.join(", ")) }
+    };
+    let mut keys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (k, v) in extra {
+        keys.entry(k).or_default().push(v);
+    }
+    let keys: Vec<String> = keys.iter().map(|(k, v)| format!("{}:{}", go_quote(k), strings(v))).collect();
+    let extra = if keys.is_empty() { "(nil)".to_owned() } else { format!("{{{}}}", keys.join(", ")) };
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    format!(
+        "requested &user.DefaultInfo{{Name:\"\", UID:{}, Groups:{}, Extra:map[string][]string{extra}}} without impersonating a user name",
+        go_quote(uid),
+        strings(&groups)
+    )
+}
+
 /// Namespace and name of a service account's user name.
 fn service_account(name: &str) -> Option<(&str, &str)> {
     let (namespace, account) = name.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     (!namespace.is_empty() && !account.is_empty() && !account.contains(':')).then_some((namespace, account))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_impersonated_without_a_name() {
+        let check = |uid: &str, groups: &[&str], extra: &[(&str, &str)], want: &str| {
+            let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+            let extra: Vec<(String, String)> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let want = format!("requested &user.DefaultInfo{{{want}}} without impersonating a user name");
+            assert_eq!(nameless(uid, &groups, &extra), want);
+        };
+        check("", &["a", "b"], &[], r#"Name:"", UID:"", Groups:[]string{"a", "b"}, Extra:map[string][]string(nil)"#);
+        check(
+            "u",
+            &[],
+            &[("k", "1"), ("a/b", "2"), ("k", "3")],
+            r#"Name:"", UID:"u", Groups:[]string(nil), Extra:map[string][]string{"a/b":[]string{"2"}, "k":[]string{"1", "3"}}"#,
+        );
+    }
 }
