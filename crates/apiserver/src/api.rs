@@ -149,6 +149,9 @@ impl Api {
         }
         let query = Query::parse(parts.uri.query().unwrap_or(""));
         let info = RequestInfo::new(&parts.method, &path, &query);
+        if info.malformed {
+            return respond::internal_error(&parts.uri, &info.failure());
+        }
         let mut request = Incomings { parts, query, info, body: Some(body), connection };
         if self.going_down.load(Ordering::Relaxed) && self.config.shutdown_retry_after {
             let mut reply = respond::text(429, "The apiserver is shutting down, please try again later.\n");

@@ -23,7 +23,8 @@ pub fn value(value: &Value, wanted: &Wanted) -> Result<Bytes, Status> {
 pub fn protobuf(value: &Value) -> Result<Bytes, Status> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
     let (version, kind) = (text("apiVersion"), text("kind"));
-    let gv = GroupVersion::parse(version).unwrap_or_default();
+    // Discovery of the core group names no version of its own kind.
+    let gv = GroupVersion::parse(if version.is_empty() { "v1" } else { version }).unwrap_or_default();
     let ty = steersman_schema::lookup(&gv.group, &gv.version, kind)
         .ok_or_else(|| Status::internal(format!("{version}, Kind={kind} has no protobuf form")))?;
     Ok(steersman_codec::protobuf::encode(value, &ty).into())
@@ -82,6 +83,16 @@ fn indent(json: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn discovery_of_the_core_group_has_a_protobuf_form() {
+        for v in [
+            json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": []}),
+            json!({"kind": "APIVersions", "versions": ["v1"]}),
+        ] {
+            assert!(protobuf(&v).expect("encodes").starts_with(b"k8s\0"), "{v}");
+        }
+    }
 
     #[test]
     fn indented_as_serde_indents() {

@@ -21,7 +21,8 @@ pub async fn serve(api: &Arc<Api>, request: &Incomings, _ctx: &Context) -> Resul
     if path.starts_with("//") {
         return Ok(respond::page_not_found());
     }
-    if let Some((endpoint, single)) = Endpoint::of_path(path) {
+    // Every check has its path, but there is none for nothing behind the slash.
+    if let Some((endpoint, single)) = Endpoint::of_path(path).filter(|_| !path.ends_with('/')) {
         return Ok(health(api, request, endpoint, single));
     }
     if path.starts_with("/openapi/") {
@@ -66,6 +67,8 @@ fn routed(api: &Api, request: &Incomings, path: &str) -> Result<Reply, Status> {
             json.push('\n');
             Ok(request.asked().document(&json.into()))
         }
+        // Two slashes at the end are no path of the aggregator's, which serves these two literally.
+        ["apis"] if !matches!(path, "/apis" | "/apis/") => Ok(respond::page_not_found()),
         ["apis"] => {
             get(negotiate::OBJECT_TYPES)?;
             match negotiate::aggregated(request.headers()) {

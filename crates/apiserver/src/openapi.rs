@@ -106,10 +106,7 @@ fn v2(api: &Api, request: &Incomings) -> Reply {
 }
 
 fn index(api: &Api, request: &Incomings) -> Reply {
-    if preferred(request, &["json"]).is_none() {
-        return api::empty(406);
-    }
-    // Upstream names no type, so that Go's server guesses one from the text.
+    // Upstream neither asks for the accepted types here nor names one, so that Go's server guesses one from the text.
     document(request, &Document::new(&api.openapi.index(), "text/plain; charset=utf-8"))
 }
 

@@ -105,6 +105,11 @@ impl RequestInfo {
         info
     }
 
+    /// Why a [malformed](Self::malformed) path means nothing.
+    pub fn failure(&self) -> String {
+        format!("failed to create RequestInfo: unable to determine kind and namespace from url: {}", self.path)
+    }
+
     /// Whether the answer may take as long as the client likes: such requests have no deadline and no in-flight limit
     /// (rule: upstream's `BasicLongRunningRequestCheck`).
     pub fn long_running(&self) -> bool {

@@ -10,6 +10,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETR
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use steersman_apimachinery::Status;
+use steersman_apimachinery::field::go_quote;
 use steersman_registry::{List, Object};
 
 /// An answer.
@@ -267,6 +268,13 @@ pub fn text(code: u16, body: impl Into<Body>) -> Reply {
     reply
 }
 
+/// 500 in plain text, for requests that no handler has seen (rule: `responsewriters.InternalError`).
+pub fn internal_error(uri: &http::Uri, why: &str) -> Reply {
+    let target = uri.path_and_query().map_or("", |p| p.as_str());
+    let told = format!("Internal Server Error: {}: {why}", go_quote(target));
+    text(500, told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;") + "\n")
+}
+
 /// 404 of paths that are not the API's.
 pub fn page_not_found() -> Reply {
     text(404, "404 page not found\n")
@@ -280,3 +288,15 @@ fn compress(reply: &mut Reply) {
 }
 
 const _: () = assert!(GZIP_FROM >= CHUNK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_errors_name_the_request() {
+        let uri = "/api/v1/watch?a=b&c".parse().expect("a URI");
+        let Body::Full(told) = internal_error(&uri, "why").into_body() else { panic!("is at hand") };
+        assert_eq!(told, "Internal Server Error: \"/api/v1/watch?a=b&amp;c\": why\n");
+    }
+}

@@ -87,7 +87,7 @@ fn info(found: &Found) -> &'static ResourceInfo {
 
 /// Finds the route, or answers as the router would: 404, or 405 where there is the path but not the method.
 pub fn find(registry: &Registry, r: &RequestInfo, method: &Method) -> Result<Route, Status> {
-    if r.malformed || r.special == Some("proxy") {
+    if r.special == Some("proxy") {
         return Err(no_such_route());
     }
     let found = registry.find(&r.group, &r.version, &r.resource).ok_or_else(no_such_route)?;
