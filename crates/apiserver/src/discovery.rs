@@ -259,15 +259,33 @@ fn aggregated_resource(e: &Entry) -> Value {
     r
 }
 
-/// Kinds that upstream still stores in an older version than the newest; the hash tells that version.
+/// Kinds that upstream still stores in another version than the newest; the hash tells that version. Definitions of
+/// custom resources stay in the more compact one (rule: `pkg/controlplane/apiserver/apiextensions.go`).
 const PINNED: &[(&str, &str, &str)] = &[
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "v1beta1"),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "v1beta1"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", "v1beta1"),
 ];
 
 /// `storageVersionHash`: the first eight bytes of the SHA-256 of `<group>/<version>/<kind>` as stored.
 pub fn storage_version_hash(i: &ResourceInfo) -> String {
-    let (g, newest, k) = i.stored_as;
-    let v = PINNED.iter().find(|p| (p.0, p.1) == (g, k)).map_or(newest, |p| p.2);
-    BASE64_STANDARD.encode(&Sha256::digest(format!("{g}/{v}/{k}"))[..8])
+    hash(i.stored_as)
+}
+
+fn hash((group, newest, kind): (&str, &str, &str)) -> String {
+    let version = PINNED.iter().find(|p| (p.0, p.1) == (group, kind)).map_or(newest, |p| p.2);
+    BASE64_STANDARD.encode(&Sha256::digest(format!("{group}/{version}/{kind}"))[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_tell_the_stored_version() {
+        let check = |stored, want: &str| assert_eq!(hash(stored), want, "{stored:?}");
+        check(("", "v1", "Event"), "r2yiGXH7wu8=");
+        check(("autoscaling", "v2", "HorizontalPodAutoscaler"), "qwQve8ut294=");
+        check(("apiextensions.k8s.io", "v1", "CustomResourceDefinition"), "jfWCUB31mvA=");
+    }
 }
