@@ -11,7 +11,7 @@ use crate::query::{self, Query};
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Asked, Reply};
 use crate::server::Connection;
-use crate::{authn, authz, handlers, negotiate, nonresource, routes, warnings};
+use crate::{authn, authz, handlers, impersonate, negotiate, nonresource, routes, warnings};
 use futures::FutureExt;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -192,8 +192,8 @@ impl Api {
         let Some(user) = authn::authenticate(&self.authenticators, &request.connection, headers) else {
             return Err(Status::unauthorized());
         };
-        let user = if authn::impersonates(headers) {
-            authn::impersonate(user, headers, &*self.authorizer).await?
+        let user = if impersonate::asked(headers) {
+            impersonate::impersonate(user, headers, &request.info, &*self.authorizer).await?
         } else {
             user
         };

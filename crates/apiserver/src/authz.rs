@@ -8,7 +8,12 @@ use steersman_auth::{Attributes, Authorizer, Decision, UserInfo};
 
 /// Asks the authoriser about a request.
 pub async fn authorize(user: &UserInfo, info: &RequestInfo, authorizer: &dyn Authorizer) -> Result<(), Status> {
-    let a = Attributes {
+    require(&attributes(user, info), authorizer).await
+}
+
+/// A request as authorisers see it.
+pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'a> {
+    Attributes {
         user,
         verb: &info.verb,
         namespace: &info.namespace,
@@ -19,8 +24,7 @@ pub async fn authorize(user: &UserInfo, info: &RequestInfo, authorizer: &dyn Aut
         name: &info.name,
         resource_request: info.is_resource,
         path: &info.path,
-    };
-    require(&a, authorizer).await
+    }
 }
 
 /// 403 unless the authoriser allows it.
@@ -29,12 +33,17 @@ pub async fn require(a: &Attributes<'_>, authorizer: &dyn Authorizer) -> Result<
     if decision == Decision::Allow {
         return Ok(());
     }
+    Err(forbidden(a, &reason))
+}
+
+/// 403.
+pub fn forbidden(a: &Attributes<'_>, reason: &str) -> Status {
     let mut why = sanitized(&message(a));
     if !reason.is_empty() {
         why = format!("{why}: {reason}");
     }
     let gr = GroupResource::new(a.group.to_owned(), a.resource.to_owned());
-    Err(Status::forbidden(&gr, a.name, why))
+    Status::forbidden(&gr, a.name, why)
 }
 
 fn message(a: &Attributes<'_>) -> String {

@@ -23,6 +23,7 @@ mod encode;
 pub mod flags;
 mod frames;
 mod handlers;
+mod impersonate;
 mod inflight;
 mod metrics;
 mod negotiate;
