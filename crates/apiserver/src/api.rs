@@ -252,13 +252,12 @@ impl Api {
         let most = self.config.request_timeout;
         match request.query.first("timeout") {
             None | Some("") => Ok(most),
-            // A negative one is as good as none.
-            Some(text) => match steersman_component::flags::parse_duration(text.trim_start_matches('-')) {
-                None => Err(Status::bad_request(format!(
-                    "invalid timeout specified in the request URL - time: invalid duration {text:?}"
-                ))),
-                Some(d) if d.is_zero() || text.starts_with('-') => Ok(most),
-                Some(d) => Ok(d.min(most)),
+            Some(text) => match steersman_codec::time::parse_duration(text) {
+                Err(why) => Err(Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))),
+                // Nothing, or less, is as good as none.
+                Ok(nanos) => {
+                    Ok(u64::try_from(nanos).ok().filter(|n| *n > 0).map_or(most, |n| Duration::from_nanos(n).min(most)))
+                }
             },
         }
     }
