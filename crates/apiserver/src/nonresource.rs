@@ -36,7 +36,7 @@ pub async fn serve(api: &Arc<Api>, request: &Incomings, _ctx: &Context) -> Resul
             api.instruments.set_objects(&api.registry.counts());
             Ok(respond::new(200, metrics::CONTENT_TYPE, api.metrics.text().into()))
         }
-        "/metrics/slis" => Ok(respond::text(200, slis(api))),
+        "/metrics/slis" => Ok(respond::new(200, SLIS_TYPE, slis(api).into())),
         "/statusz" => Ok(respond::text(200, statusz())),
         "/flagz" => Ok(respond::text(200, flagz(api))),
         _ => routed(api, request, path),
@@ -213,20 +213,26 @@ fn checks(api: &Api, endpoint: Endpoint) -> Vec<(String, bool)> {
     told.lines().filter_map(line).collect()
 }
 
+/// Prometheus' text format, as upstream's library names it.
+const SLIS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+
 /// The state of every check as metrics (rule: component-base `metrics/prometheus/slis`).
 fn slis(api: &Api) -> String {
-    let mut out = String::from(
-        "# HELP kubernetes_healthcheck Result of each check, 1 for passed.\n# TYPE kubernetes_healthcheck gauge\n",
-    );
+    let mut all = Vec::new();
     for endpoint in [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz] {
-        for (name, ok) in checks(api, endpoint) {
-            let _ = writeln!(
-                out,
-                "kubernetes_healthcheck{{name=\"{name}\",type=\"{}\"}} {}",
-                endpoint.name(),
-                i32::from(ok)
-            );
-        }
+        all.extend(checks(api, endpoint).into_iter().map(|(name, ok)| (name, endpoint.name(), ok)));
+    }
+    slis_text(all)
+}
+
+fn slis_text(mut checks: Vec<(String, &str, bool)>) -> String {
+    let mut out = String::from(
+        "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n# TYPE kubernetes_healthcheck gauge\n",
+    );
+    // Metrics of a name are written in the order of their labels' values.
+    checks.sort();
+    for (name, endpoint, ok) in checks {
+        let _ = writeln!(out, "kubernetes_healthcheck{{name=\"{name}\",type=\"{endpoint}\"}} {}", i32::from(ok));
     }
     out
 }
@@ -249,4 +255,27 @@ fn flagz(api: &Api) -> String {
         let _ = writeln!(out, "{name}={value}");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slis_are_sorted_by_labels() {
+        let told = slis_text(vec![
+            ("ping".into(), "livez", true),
+            ("ping".into(), "healthz", false),
+            ("etcd".into(), "readyz", true),
+        ]);
+        let lines: Vec<&str> = told.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1",
+                "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 0",
+                "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
+            ]
+        );
+    }
 }
