@@ -38,6 +38,8 @@ const PRIVILEGED: &str = "system:masters";
 
 /// What all requests share.
 pub struct Api {
+    /// When the server began.
+    pub started: jiff::Timestamp,
     /// The settings.
     pub config: Config,
     /// The resources.

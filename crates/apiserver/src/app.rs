@@ -71,6 +71,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     checks(&health, &registry, &going_down);
     let hooks = Hooks::register(&health);
     let api = Arc::new(Api {
+        started: jiff::Timestamp::now(),
         discovery: Discovery::new(resources.iter()),
         kubelets: Kubelets::new(config.kubelet.clone()).context("kubelet client certificate")?,
         inflight: Inflight::new(config.inflight, |mutating| instruments.inflight(mutating)),

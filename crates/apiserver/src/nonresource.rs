@@ -7,6 +7,7 @@ use crate::negotiate::{self, MediaType, Negotiated, Wanted, no_such_route};
 use crate::respond::{self, Reply, tree};
 use http::Method;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub async fn serve(api: &Arc<Api>, request: &Incomings, _ctx: &Context) -> Resul
             Ok(respond::new(200, metrics::CONTENT_TYPE, api.metrics.text().into()))
         }
         "/metrics/slis" => Ok(respond::new(200, SLIS_TYPE, slis(api).into())),
-        "/statusz" => Ok(respond::text(200, statusz())),
+        "/statusz" => Ok(respond::new(200, "text/plain; charset=utf-8", statusz(api).into())),
         "/flagz" => Ok(respond::text(200, flagz(api))),
         _ => routed(api, request, path),
     }
@@ -237,11 +238,24 @@ fn slis_text(mut checks: Vec<(String, &str, bool)>) -> String {
     out
 }
 
-fn statusz() -> String {
+/// The state of the process (rule: component-base `zpages/statusz`).
+fn statusz(api: &Api) -> String {
+    statusz_text(api.started, Timestamp::now(), &paths(api))
+}
+
+fn statusz_text(started: Timestamp, now: Timestamp, paths: &[String]) -> String {
+    let up = now.duration_since(started).as_secs();
+    let mut roots: Vec<&str> = paths.iter().filter_map(|p| p.split('/').nth(1)).collect();
+    roots.dedup();
+    let roots: String = roots.iter().map(|r| format!(" /{r}")).collect();
     format!(
-        "kube-apiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\nGo version: {}\nBinary version: {}\nEmulation version: {}.{}\n",
+        "\nkube-apiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\nStarted: {}\nUp: {} hr {:02} min {:02} sec\nGo version: {}\nBinary version: {}\nEmulation version: {}.{}\nPaths:{roots}\n",
+        started.strftime("%a %b %e %H:%M:%S UTC %Y"),
+        up / 3600,
+        up / 60 % 60,
+        up % 60,
         concat!("rust", env!("CARGO_PKG_RUST_VERSION")),
-        version::GIT_VERSION,
+        version::GIT_VERSION.trim_start_matches('v'),
         version::MAJOR,
         version::MINOR
     )
@@ -277,5 +291,14 @@ mod tests {
                 "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
             ]
         );
+    }
+    #[test]
+    fn statusz_tells_since_when_the_server_runs() {
+        let started: Timestamp = "2026-03-05T04:05:06Z".parse().expect("a time");
+        let now: Timestamp = "2026-03-05T06:08:10Z".parse().expect("a time");
+        let told = statusz_text(started, now, &["/api".into(), "/api/v1".into(), "/version".into()]);
+        for line in ["Started: Thu Mar  5 04:05:06 UTC 2026", "Up: 2 hr 03 min 04 sec", "Paths: /api /version"] {
+            assert!(told.lines().any(|l| l == line), "{line}: {told}");
+        }
     }
 }
