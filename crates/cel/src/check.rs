@@ -6,20 +6,35 @@ use crate::error::{Issue, Issues};
 use crate::parser::qualified;
 use crate::types::Type;
 use crate::validators;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// The type of an expression, or its mistakes.
 pub(crate) fn check(env: &Env, source: &str, e: &Expr) -> Result<Type, Issues> {
-    let mut checker = Checker { env, issues: Vec::new(), scopes: Vec::new(), bound: HashMap::new(), fresh: 0 };
+    let mut checker = Checker {
+        env,
+        issues: Vec::new(),
+        scopes: Vec::new(),
+        bound: HashMap::new(),
+        trail: Vec::new(),
+        fresh: 0,
+        budget: Cell::new(BUDGET),
+    };
     let ty = checker.expr(e);
     let ty = checker.resolve(&ty, true);
     let mut issues = checker.issues;
-    if issues.is_empty() {
+    if checker.budget.get() == 0 {
+        issues = vec![Issue { at: 0, message: "the types of the expression are too complex".into() }];
+    } else if issues.is_empty() {
         validators::run(e, &mut issues);
     }
     if issues.is_empty() { Ok(ty) } else { Err(Issues::new(source, issues)) }
 }
+
+/// The most parts of types that are looked at for one expression: types share their parts, so a short expression can
+/// have one whose parts, told one by one, have no end.
+const BUDGET: u32 = 1 << 20;
 
 /// What open types were found to be.
 type Bound = HashMap<u32, Type>;
@@ -29,7 +44,10 @@ struct Checker<'a> {
     issues: Vec<Issue>,
     scopes: Vec<(String, Type)>,
     bound: Bound,
+    /// What `bound` had where it was changed, newest last: so a signature that does not fit leaves nothing behind.
+    trail: Vec<(u32, Option<Type>)>,
     fresh: u32,
+    budget: Cell<u32>,
 }
 
 impl Checker<'_> {
@@ -110,6 +128,7 @@ impl Checker<'_> {
         match ty.in_optional() {
             Some(of) if optional => of.clone(),
             None if optional && !ty.is_open() => {
+                let ty = self.resolve(&ty, true);
                 self.tell(e.at, format!("expected type 'optional_type({ty})' but found '{ty}'"))
             }
             _ => ty,
@@ -121,12 +140,10 @@ impl Checker<'_> {
         match before {
             None => ty,
             Some(before) if self.assignable(&before, &ty) => {
-                if before.is_open() {
+                if before.is_open() || !ty.is_open() {
                     before
-                } else if ty.is_open() {
-                    ty
                 } else {
-                    before
+                    ty
                 }
             }
             Some(_) => Type::Dyn,
@@ -178,13 +195,13 @@ impl Checker<'_> {
         for overload in overloads.iter().filter(|o| o.method == method && o.args.len() == args.len()) {
             self.fresh += 1;
             let number = self.fresh;
-            let before = self.bound.clone();
+            let mark = self.trail.len();
             let fits = overload.args.iter().zip(&args).all(|(want, have)| {
                 let want = number_params(want, number);
                 self.assignable(have, &want)
             });
             if !fits {
-                self.bound = before;
+                self.undo(mark);
                 continue;
             }
             let ty = self.resolve(&number_params(&overload.result, number), false);
@@ -316,6 +333,9 @@ impl Checker<'_> {
 
     /// Whether a value of type `have` may stand where `want` is wanted; binds open types.
     fn assignable(&mut self, have: &Type, want: &Type) -> bool {
+        if !self.look() {
+            return true;
+        }
         match (have, want) {
             (_, Type::Param(name, number)) => self.bind(name, *number, have, true),
             (Type::Param(name, number), _) => self.bind(name, *number, want, false),
@@ -348,19 +368,65 @@ impl Checker<'_> {
                 }
                 // A value known only later makes the whole open.
                 if fits && other.is_open() {
-                    self.bound.insert(key, other.clone());
+                    self.set(key, other.clone());
                 }
                 fits
             }
             None => {
-                self.bound.insert(key, other.clone());
+                let other = self.resolve(other, false);
+                if matches!(&other, Type::Param(n, k) if self::key(n, *k) == key) {
+                    return true;
+                }
+                // A type that holds itself is none (rule: cel-go `notReferencedIn`).
+                if self.holds(&other, key) {
+                    return false;
+                }
+                self.set(key, other);
                 true
             }
         }
     }
 
+    fn set(&mut self, key: u32, ty: Type) {
+        let before = self.bound.insert(key, ty);
+        self.trail.push((key, before));
+    }
+
+    /// Takes back what was bound since the trail had that length.
+    fn undo(&mut self, mark: usize) {
+        while self.trail.len() > mark {
+            match self.trail.pop() {
+                Some((key, Some(before))) => drop(self.bound.insert(key, before)),
+                Some((key, None)) => drop(self.bound.remove(&key)),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether one more part of a type may be looked at.
+    fn look(&self) -> bool {
+        let left = self.budget.get();
+        self.budget.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Whether an open type stands within a resolved one.
+    fn holds(&self, ty: &Type, wanted: u32) -> bool {
+        self.look()
+            && match ty {
+                Type::Param(name, number) => key(name, *number) == wanted,
+                Type::List(of) | Type::Of(of) => self.holds(of, wanted),
+                Type::Map(of) => self.holds(&of.0, wanted) || self.holds(&of.1, wanted),
+                Type::Opaque(_, of) => of.iter().any(|t| self.holds(t, wanted)),
+                _ => false,
+            }
+    }
+
     /// The type with what is known of open types put in; those not known become `dyn` if `all`.
     fn resolve(&self, ty: &Type, all: bool) -> Type {
+        if !self.look() {
+            return Type::Dyn;
+        }
         match ty {
             Type::Param(name, number) => match self.bound.get(&key(name, *number)) {
                 Some(known) if known != ty => self.resolve(known, all),

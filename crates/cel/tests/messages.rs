@@ -116,6 +116,21 @@ fn mistakes() {
 }
 
 #[test]
+fn types_never_hold_themselves() {
+    let ok = "cel.bind(a, [], cel.bind(b, [], a == b && b == a && a == a))";
+    assert_eq!(compile(&env(), ok).map(|t| t.to_string()).as_deref(), Ok("bool"));
+    let told = compile(&env(), "cel.bind(a, [], a == [a])").expect_err("a list within itself").to_string();
+    assert!(told.contains("found no matching overload for '_==_'"), "{told}");
+    // Each step doubles the parts of the type.
+    let mut doubled = String::from("a60 == a60");
+    for i in (1..=60).rev() {
+        doubled = format!("cel.bind(a{i}, {{a{}: a{}}}, {doubled})", i - 1, i - 1);
+    }
+    let told = compile(&env(), &format!("cel.bind(a0, [], {doubled})")).expect_err("too much").to_string();
+    assert!(told.contains("too complex"), "{told}");
+}
+
+#[test]
 fn anything_is_answered() {
     // The stack that a worker of the server has; frames of debug builds are several times as large.
     let size = if cfg!(debug_assertions) { 16 << 20 } else { 2 << 20 };
