@@ -2,6 +2,17 @@
 
 use serde_json::{Map, Value};
 
+/// How Go's JSON decoder calls what stands there.
+pub fn json_type(v: &Value) -> &'static str {
+    match v {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
 /// The object at `path` (members only), if every step is there.
 pub fn get<'a>(v: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(v, |v, p| v.get(*p))

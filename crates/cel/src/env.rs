@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Functions by name.
 pub(crate) type Functions = HashMap<String, Vec<Overload>>;
 
-/// Variables, object types and functions. Cheap to clone.
+/// Variables, object types and functions.
 #[derive(Clone, Debug)]
 pub struct Env {
     variables: BTreeMap<String, Type>,
@@ -39,13 +39,6 @@ impl Env {
     #[must_use]
     pub fn open_object(mut self, name: &str) -> Self {
         self.open.push(name.to_owned());
-        self
-    }
-    /// Declares one more field of an object type.
-    #[must_use]
-    pub fn field(mut self, object: &str, field: &str, ty: Type) -> Self {
-        let fields = self.objects.entry(object.to_owned()).or_default();
-        Arc::make_mut(fields).insert(field.to_owned(), ty);
         self
     }
     pub(crate) fn variable_type(&self, name: &str) -> Option<&Type> {

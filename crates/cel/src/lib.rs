@@ -22,6 +22,7 @@ mod validators;
 
 pub use env::Env;
 pub use error::Issues;
+pub use parser::is_identifier;
 pub use types::Type;
 
 /// The type that an expression evaluates to, or what is wrong with it.

@@ -35,6 +35,12 @@ const RESERVED: &[&str] = &[
     "void",
     "while",
 ];
+/// Whether a name may stand for a variable.
+pub fn is_identifier(name: &str) -> bool {
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !RESERVED.contains(&name)
+}
+
 /// Binary operators, weakest first: sign and function.
 const BINARY: &[&[(&str, &str)]] = &[
     &[("||", "_||_")],

@@ -16,7 +16,7 @@ pub(crate) struct Overload {
 pub(crate) fn signature(line: &str) -> Option<(String, Overload)> {
     let mut reader = Reader { rest: line };
     // A method's target ends at the last dot before the arguments, outside brackets.
-    let open = top_level_open(line)?;
+    let open = arguments(line)?;
     let head = &line[..open];
     let (target, name) = match head.rfind(").") {
         Some(dot) => (Some(&head[..=dot]), &head[dot + 2..]),
@@ -39,25 +39,22 @@ pub(crate) fn signature(line: &str) -> Option<(String, Overload)> {
     Some((name.to_owned(), Overload { method: target.is_some(), args, result }))
 }
 
-/// Where the arguments of the function begin: the bracket that is closed last before the result.
-fn top_level_open(line: &str) -> Option<usize> {
-    let close = line.rfind(") ")?;
-    // The result may have brackets of its own, but the arguments end before its blank.
-    let close = line[..=close]
-        .match_indices(')')
-        .map(|m| m.0)
-        .filter(|i| line[*i..].starts_with(") "))
-        .min_by_key(|i| {
-            // The first `) ` at depth zero.
-            let depth = line[..*i].chars().fold(0i32, |d, c| d + i32::from(c == '(') - i32::from(c == ')'));
-            (depth != 1, *i)
-        })
-        .unwrap_or(close);
-    let mut depth = 0;
-    line[..=close].char_indices().rev().find_map(|(i, c)| {
-        depth += i32::from(c == ')') - i32::from(c == '(');
-        (depth == 0 && c == '(').then_some(i)
-    })
+/// Where the arguments of the function begin: the first bracket, closed before a blank, that stands within no other.
+fn arguments(line: &str) -> Option<usize> {
+    let mut open = Vec::new();
+    for (i, c) in line.char_indices() {
+        match c {
+            '(' => open.push(i),
+            ')' => {
+                let begin = open.pop()?;
+                if open.is_empty() && line[i + 1..].starts_with(' ') {
+                    return Some(begin);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Namespaced functions have names like `sets.contains`; these words are no types.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use steersman_apimachinery::field::go_quote;
+use steersman_apimachinery::object::json_type;
 use steersman_apimachinery::options::FieldValidation;
 use steersman_apimachinery::{GroupVersion, GroupVersionKind, Status};
 use steersman_schema::{Type, TypeRef, is_registered, lookup};
@@ -241,7 +242,7 @@ impl<'b> Source<'b> {
                     Ok((get("apiVersion")?, get("kind")?))
                 }
                 Value::Null => Ok((Cow::Borrowed(""), Cow::Borrowed(""))),
-                other => Err(no_object(token_name(other))),
+                other => Err(no_object(json_type(other))),
             },
             Self::Protobuf(envelope) => Ok((Cow::Borrowed(envelope.api_version), Cow::Borrowed(envelope.kind))),
         }
@@ -388,18 +389,7 @@ pub fn no_object(got: &str) -> String {
 }
 
 fn wrong_member(name: &str, got: &Value) -> String {
-    format!("json: cannot unmarshal {} into Go struct field .{name} of type string", token_name(got))
-}
-
-fn token_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
+    format!("json: cannot unmarshal {} into Go struct field .{name} of type string", json_type(got))
 }
 
 /// `apiVersion` and `kind` of a JSON text, found without reading the rest. Go matches these two names whatever their
@@ -415,7 +405,7 @@ fn interpret(text: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), String> {
             let Value::Object(object) = &value else {
                 return match &value {
                     Value::Null => Ok((Cow::Borrowed(""), Cow::Borrowed(""))),
-                    other => Err(wrong_document(token_name(other))),
+                    other => Err(wrong_document(json_type(other))),
                 };
             };
             let mut found = [String::new(), String::new()];

@@ -6,6 +6,7 @@ use crate::scalar::{self, Misfit, Token};
 use crate::strict::Notes;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use steersman_apimachinery::object::json_type;
 use steersman_schema::{Kind, Type};
 
 /// Makes the value what decoding its JSON text would have made of it. Unknown fields go to `notes`; the error is in
@@ -14,22 +15,11 @@ pub fn object(value: Value, ty: &Type, notes: &mut Notes) -> Result<Value, Strin
     let value = match value {
         Value::Object(entries) => typed(entries, ty, &Path::Root, 0, notes)?,
         Value::Null => typed(Map::new(), ty, &Path::Root, 0, notes)?,
-        other => return Err(Path::Root.type_error(describe(&other), &ty.go_name)),
+        other => return Err(Path::Root.type_error(json_type(&other), &ty.go_name)),
     };
     match notes.type_error.take() {
         None => Ok(value),
         Some(message) => Err(message),
-    }
-}
-
-fn describe(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 
@@ -116,11 +106,11 @@ fn kinded(
             Kind::Time | Kind::MicroTime | Kind::Duration | Kind::IntOrString,
             value @ (Value::Array(_) | Value::Object(_)),
         ) => {
-            return Err(path.type_error(describe(&value), &path.go_type(kind)));
+            return Err(path.type_error(json_type(&value), &path.go_type(kind)));
         }
         (Kind::Quantity, value @ (Value::Array(_) | Value::Object(_))) => Token::Text(Cow::Owned(value.to_string())),
         (kind, value @ (Value::Array(_) | Value::Object(_))) => {
-            notes.misfit(path.type_error(describe(&value), &path.go_type(kind)));
+            notes.misfit(path.type_error(json_type(&value), &path.go_type(kind)));
             return Ok(None);
         }
         (_, Value::Bool(b)) => Token::Bool(b),

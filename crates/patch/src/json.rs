@@ -4,6 +4,7 @@
 //! member against null passes, and negative indices count from the end of a list.
 
 use serde_json::{Map, Value};
+use steersman_apimachinery::object::json_type;
 use steersman_apimachinery::status::Details;
 use steersman_apimachinery::{Reason, Status};
 
@@ -28,7 +29,7 @@ impl Patch {
             return match body {
                 // Go decodes null to an empty list.
                 Value::Null => Ok(Self { operations: Vec::new() }),
-                other => Err(bad(json_kind(&other), "value of type []handlers.jsonPatchOp")),
+                other => Err(bad(json_type(&other), "value of type []handlers.jsonPatchOp")),
             };
         };
         let mut operations = Vec::with_capacity(list.len());
@@ -38,13 +39,13 @@ impl Patch {
                     for key in ["op", "path", "from"] {
                         if let Some(v) = op.get(key).filter(|v| !v.is_string() && !v.is_null()) {
                             let go = format!("struct field jsonPatchOp.{key} of type string");
-                            return Err(bad(json_kind(v), &go));
+                            return Err(bad(json_type(v), &go));
                         }
                     }
                     operations.push(op);
                 }
                 Value::Null => operations.push(Map::new()),
-                other => return Err(bad(json_kind(&other), "value of type handlers.jsonPatchOp")),
+                other => return Err(bad(json_type(&other), "value of type handlers.jsonPatchOp")),
             }
         }
         Self::of_lawful_size(operations)
@@ -54,7 +55,7 @@ impl Patch {
     /// operation and words its errors otherwise.
     pub fn from_unchecked(body: Value) -> Result<Self, Status> {
         let bad = |what: &Value, go: &str| {
-            let what = json_kind(what);
+            let what = json_type(what);
             Status::bad_request(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.{go}"))
         };
         let operations = match body {
@@ -104,17 +105,6 @@ impl Patch {
 fn rejected() -> Status {
     let message = "the server rejected our request due to an error in our request";
     Status::failure(422, Reason::Invalid, message).with_details(Details::default())
-}
-
-fn json_kind(v: &Value) -> &'static str {
-    match v {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// `None`: the operation does not apply.

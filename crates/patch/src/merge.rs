@@ -2,16 +2,14 @@
 
 use serde_json::{Map, Value};
 use steersman_apimachinery::Status;
+use steersman_apimachinery::object::json_type;
 
 /// Checks a decoded body: an object, else a 400 in upstream's words.
 pub fn check(patch: &Value) -> Result<(), Status> {
     let what = match patch {
         Value::Object(_) => return Ok(()),
         Value::Null => return Err(bad_patch()),
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
+        other => json_type(other),
     };
     let message =
         format!("error decoding patch: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");

@@ -8,6 +8,7 @@ mod lists;
 use crate::go;
 use lists::merge_list;
 use serde_json::{Map, Value};
+use steersman_apimachinery::object::json_type;
 use steersman_apimachinery::{Reason, Status};
 use steersman_schema::{Field, Kind, Type};
 
@@ -22,10 +23,7 @@ type Object = Map<String, Value>;
 pub fn check(patch: &Value) -> Result<(), Status> {
     let what = match patch {
         Value::Object(_) | Value::Null => return Ok(()),
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
+        other => json_type(other),
     };
     let message = format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");
     Err(Status::bad_request(message))

@@ -148,14 +148,8 @@ fn rejected(shown: &str, why: &str) -> Status {
 pub(crate) fn parse_apply(kind: Kind<'_>, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
     let bad = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
     let yaml = steersman_codec::yaml::read(body).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?;
-    let what = match &yaml.value {
-        Value::Object(_) | Value::Null => "",
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-    };
-    if !what.is_empty() {
+    if !(yaml.value.is_object() || yaml.value.is_null()) {
+        let what = object::json_type(&yaml.value);
         let why = format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");
         return Err(bad(format!("error unmarshaling JSON: while decoding JSON: {why}")));
     }

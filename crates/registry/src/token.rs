@@ -5,7 +5,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, NO_PAD};
 use serde_json::{Value, json};
 use steersman_apimachinery::field::{ErrorList, Path};
-use steersman_apimachinery::{Status, field};
+use steersman_apimachinery::{Status, field, object};
 
 /// As Go's `base64.RawURLEncoding`, which does not mind bits behind the last byte.
 const URL_SAFE_NO_PAD: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
@@ -118,15 +118,7 @@ impl<'a> Members<'a> {
 
 /// How Go's decoder begins to tell that a value has the wrong type.
 fn unfit(value: &Value) -> String {
-    let got = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    format!("json: cannot unmarshal {got} into")
+    format!("json: cannot unmarshal {} into", object::json_type(value))
 }
 
 /// Go's message: the first byte that does not belong.

@@ -2,6 +2,7 @@
 //! after server-side apply, which alone are not decoded from text (rule: apimachinery `pkg/runtime/converter.go`).
 
 use serde_json::Value;
+use steersman_apimachinery::object;
 use steersman_schema::{Field, Kind, Type};
 
 /// Makes numbers what their fields hold; the error is the first misfit in the order of the Go struct.
@@ -73,13 +74,8 @@ fn integer(value: &mut Value, go: &str, cut: impl Fn(i64) -> Value) -> Result<()
 
 fn unread(value: &Value, go: &str) -> String {
     let got = match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "bool".to_owned(),
         Value::Number(n) if go == "int32" => format!("number {n}"),
-        Value::Number(_) => "number".to_owned(),
-        Value::String(_) => "string".to_owned(),
-        Value::Array(_) => "array".to_owned(),
-        Value::Object(_) => "object".to_owned(),
+        other => object::json_type(other).to_owned(),
     };
     format!("json: cannot unmarshal {got} into Go value of type {go}")
 }

@@ -315,7 +315,6 @@ impl<'a> Parser<'a, '_> {
         Ok(Value::Object(entries))
     }
 
-    /// Go takes a list of small numbers for bytes, too.
     /// Bytes given as a list of numbers, which Go takes too.
     fn byte_list(&mut self, path: &Path<'_>) -> Result<Value, Error> {
         let mut bytes = Vec::new();

@@ -8,41 +8,12 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use steersman_apimachinery::gvk::GroupVersion;
 use steersman_apimachinery::{ErrorList, Path, validation};
-use steersman_cel::Type;
+use steersman_cel::{Type, is_identifier};
 
 const NO_EXPRESSION: &str = "expression is not specified";
 const NOTHING: &str = "validations or auditAnnotations must contain at least one rule";
 /// The most audit annotations of one policy.
 const MOST_ANNOTATIONS: usize = 20;
-
-fn is_identifier(name: &str) -> bool {
-    let mut chars = name.chars();
-    let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let reserved = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    first && chars.all(|c| c.is_ascii_alphanumeric() || c == '_') && !reserved.contains(&name)
-}
 
 /// The expression of `holder`, unless it is missing, which is told.
 fn expression<'a>(e: &mut ErrorList, path: &Path, holder: &'a Value) -> Option<&'a str> {
@@ -129,22 +100,23 @@ pub(super) fn validating(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
     let (spec, path) = (obj.at("spec"), Path::new("spec"));
     let (variables, params) = (common(&mut e, spec), spec.sub("paramKind").is_some());
-    let admission = |params, authorizer| Admission::new(params, authorizer).with(&variables);
     if !spec.has("validations") && !spec.has("auditAnnotations") {
         e.required(&path.child("validations"), NOTHING);
         e.required(&path.child("auditAnnotations"), NOTHING);
         return e;
     }
+    let admission = Admission::new(params, true).with(&variables);
+    let for_messages = Admission::new(true, false).with(&variables);
     for (i, v) in spec.items("validations").iter().enumerate() {
         let p = path.child("validations").index(i);
         if let Some(text) = expression(&mut e, &p, v) {
-            admission(params, true).expression(&mut e, &p.child("expression"), text, &[Type::Bool]);
+            admission.expression(&mut e, &p.child("expression"), text, &[Type::Bool]);
         }
         let (said, at) = (v.s("messageExpression"), p.child("messageExpression"));
         if !said.is_empty() && said.trim().is_empty() {
             e.invalid(&at, said, "must be non-empty if specified");
         } else if !said.is_empty() {
-            admission(true, false).expression(&mut e, &at, said, &[Type::String]);
+            for_messages.expression(&mut e, &at, said, &[Type::String]);
         }
         let (message, trimmed) = (v.s("message"), v.s("message").trim());
         if !message.is_empty() && trimmed.is_empty() {
@@ -180,7 +152,7 @@ pub(super) fn validating(obj: &Value) -> ErrorList {
             e.required(&p.child("valueExpression"), "valueExpression is not specified");
         } else {
             let (text, types) = (a.s("valueExpression"), [Type::String, Type::Null]);
-            admission(params, true).expression(&mut e, &p.child("valueExpression"), text, &types);
+            admission.expression(&mut e, &p.child("valueExpression"), text, &types);
         }
         if !keys.insert(key) {
             e.duplicate(&p.child("key"), key);
@@ -197,6 +169,7 @@ pub(super) fn mutating(obj: &Value) -> ErrorList {
     if !spec.has("mutations") {
         e.required(&path.child("mutations"), "mutations must contain at least one item");
     }
+    let admission = Admission::new(params, true).with(&variables).with_patches();
     for (i, m) in spec.items("mutations").iter().enumerate() {
         let p = path.child("mutations").index(i);
         let (field, other, ty) = match m.s("patchType") {
@@ -219,7 +192,6 @@ pub(super) fn mutating(obj: &Value) -> ErrorList {
             Some(patch) => {
                 let at = p.child(field);
                 if let Some(text) = expression(&mut e, &at, patch) {
-                    let admission = Admission::new(params, true).with(&variables).with_patches();
                     admission.expression(&mut e, &at.child("expression"), text.trim(), &[ty]);
                 }
             }

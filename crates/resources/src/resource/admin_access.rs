@@ -24,10 +24,12 @@ pub(super) fn of_spec(spec: &Value) -> Option<Path> {
 
 /// Where a new allocation has it.
 pub(super) fn of_status(new: &Value, old: &Value) -> Option<Path> {
-    let results = |o: &Value| o.at("status").at("allocation").at("devices").items("results").to_vec();
+    fn results(o: &Value) -> &[Value] {
+        o.at("status").at("allocation").at("devices").items("results")
+    }
     let path = Path::new("status").child("allocation").child("devices").child("results");
     let (is, was) = (results(new), results(old));
-    wanted(&is, &path, |r| r).filter(|_| is != was)
+    wanted(is, &path, |r| r).filter(|_| is != was)
 }
 
 /// Refuses an object that wants it at `path` in a namespace without the label.

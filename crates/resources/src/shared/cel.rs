@@ -8,6 +8,11 @@ use steersman_cel::{Env, Type, compile};
 const REQUEST: &str = "kubernetes.AdmissionRequest";
 const VARIABLES: &str = "kubernetes.variables";
 
+/// The type of an expression; one that does not compile has none, which is told.
+fn type_of(env: &Env, e: &mut ErrorList, path: &Path, source: &str) -> Option<Type> {
+    compile(env, source).inspect_err(|issues| e.invalid(path, source, format!("compilation failed: {issues}"))).ok()
+}
+
 /// What admission expressions are compiled with.
 pub struct Admission {
     env: Env,
@@ -133,8 +138,7 @@ impl Admission {
 
     /// Compiles a variable of the policy; its type, if it has one.
     pub fn variable(&self, e: &mut ErrorList, path: &Path, source: &str) -> Option<Type> {
-        let compiled = compile(&self.env, source);
-        compiled.inspect_err(|issues| e.invalid(path, source, format!("compilation failed: {issues}"))).ok()
+        type_of(&self.env, e, path, source)
     }
 
     /// Compiles an expression that has to be of one of these types.
@@ -169,11 +173,10 @@ static DEVICE: LazyLock<Env> = LazyLock::new(|| {
 
 /// A selector of devices.
 pub fn device_selector(e: &mut ErrorList, path: &Path, source: &str) {
-    match compile(&DEVICE, source) {
-        Err(issues) => e.invalid(path, source, format!("compilation failed: {issues}")),
+    match type_of(&DEVICE, e, path, source) {
         // Values of attributes are known only when a device is at hand.
-        Ok(Type::Bool | Type::Any) => {}
-        Ok(ty) => {
+        None | Some(Type::Bool | Type::Any) => {}
+        Some(ty) => {
             let why = format!("must evaluate to bool or the unknown type, not {}", ty.go_name());
             e.invalid(path, source, why);
         }
