@@ -26,8 +26,13 @@ pub fn protobuf(value: &Value) -> Result<Bytes, Status> {
     // Discovery of the core group names no version of its own kind.
     let gv = GroupVersion::parse(if version.is_empty() { "v1" } else { version }).unwrap_or_default();
     let ty = steersman_schema::lookup(&gv.group, &gv.version, kind)
-        .ok_or_else(|| Status::internal(format!("{version}, Kind={kind} has no protobuf form")))?;
+        .ok_or_else(|| no_protobuf(version, kind))?;
     Ok(steersman_codec::protobuf::encode(value, &ty).into())
+}
+
+/// What is said of a kind that has no protobuf form.
+pub fn no_protobuf(version: &str, kind: &str) -> Status {
+    Status::internal(format!("{version}, Kind={kind} has no protobuf form"))
 }
 
 /// Indented by two, as Go's `MarshalIndent`; kind, apiVersion and metadata come first.

@@ -3,6 +3,7 @@
 
 use crate::api::{Api, Incomings};
 use crate::decode;
+use crate::lists;
 use crate::metrics::Subject;
 use crate::negotiate::{self, Endpoint, Transform, Wanted};
 use crate::options;
@@ -129,7 +130,7 @@ impl Verb<'_> {
         let ns = self.namespace();
         if !listing.watch && !by_path {
             let list = self.store.list(self.ctx, ns, &o).await?;
-            return self.request.asked().list(list, &plain, &self.view());
+            return lists::reply(&self.request.asked(), list, &plain, self.view()).await;
         }
         if !self.store.info().verbs.contains(&"watch") {
             return Err(Status::method_not_supported(&gr(self.store.info()), "watch"));
@@ -232,7 +233,7 @@ impl Verb<'_> {
         let o = decode::delete_options(self.request, &body)?;
         let o = options::delete(&self.request.query, o.as_ref())?;
         let gone: List = self.store.delete_collection(self.ctx, self.namespace(), &list, o).await?;
-        self.request.asked().list(gone, &wanted, &self.view())
+        lists::reply(&self.request.asked(), gone, &wanted, self.view()).await
     }
 }
 

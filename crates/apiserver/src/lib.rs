@@ -25,6 +25,7 @@ mod frames;
 mod handlers;
 mod impersonate;
 mod inflight;
+mod lists;
 mod metrics;
 mod negotiate;
 mod nonresource;

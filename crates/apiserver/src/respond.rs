@@ -1,6 +1,6 @@
 //! Answers: objects as the client wants them, statuses, plain text.
 
-use crate::body::{Body, CHUNK, Pieces};
+use crate::body::{Body, CHUNK};
 use crate::encode;
 use crate::negotiate::{self, Endpoint, MediaType, Transform, Wanted};
 use crate::query::Query;
@@ -11,13 +11,13 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use steersman_apimachinery::Status;
 use steersman_apimachinery::field::go_quote;
-use steersman_registry::{List, Object};
+use steersman_registry::Object;
 
 /// An answer.
 pub type Reply = Response<Body>;
 
 /// Answers from this size on are compressed for clients that unpack gzip (upstream's threshold).
-const GZIP_FROM: usize = 128 << 10;
+pub const GZIP_FROM: usize = 128 << 10;
 
 /// What of a request decides how it is answered.
 pub struct Asked<'a> {
@@ -131,44 +131,6 @@ impl Asked<'_> {
         Ok(self.value(code, &turned, wanted))
     }
 
-    /// A list.
-    pub fn list(&self, list: List, wanted: &Wanted, view: &View<'_>) -> Result<Reply, Status> {
-        let include = self.include(wanted)?;
-        let metadata = list_metadata(&list);
-        if wanted.format == MediaType::Json && wanted.transform == Transform::None && !wanted.pretty {
-            return Ok(self.streamed(list, metadata, view));
-        }
-        let mut items = Vec::new();
-        let whole = match wanted.transform {
-            Transform::None => {
-                for o in list.items {
-                    items.push(without_kind(o.to_value()?));
-                }
-                json!({"kind": view.list_kind(), "apiVersion": view.api_version(), "metadata": metadata, "items": items})
-            }
-            Transform::PartialObjectMetadata => {
-                return Err(negotiate::refused_transform(format!(
-                    "you requested PartialObjectMetadata, but the requested object is a list ({})",
-                    view.go_type(true)
-                )));
-            }
-            Transform::PartialObjectMetadataList => {
-                for o in list.items {
-                    items.push(transform::partial(o.to_value()?, wanted.meta_version));
-                }
-                let version = format!("meta.k8s.io/{}", wanted.meta_version);
-                json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items})
-            }
-            Transform::Table => {
-                for o in list.items {
-                    items.push(transform::row(o.to_value()?, view, include, wanted.meta_version));
-                }
-                transform::table(metadata, Some(view), items, wanted.meta_version)
-            }
-        };
-        Ok(self.value(200, &whole, wanted))
-    }
-
     /// A list of trees, from computed resources.
     pub fn trees(&self, objects: Vec<Value>, wanted: &Wanted, view: &View<'_>) -> Result<Reply, Status> {
         let include = self.include(wanted)?;
@@ -191,56 +153,19 @@ impl Asked<'_> {
         Ok(self.value(200, &whole, wanted))
     }
 
-    /// Items are copied from the cache into the connection; nothing of the list is built beforehand.
-    fn streamed(&self, list: List, metadata: Map<String, Value>, view: &View<'_>) -> Reply {
-        let head = format!(
-            "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
-            Value::from(view.list_kind()),
-            Value::from(view.api_version()),
-            Value::Object(metadata)
-        );
-        let items = list.items.map(|o| o.item());
-        let mut pieces = Pieces::new(head.into(), items, b"{", b",{", Bytes::from_static(b"]}\n"));
-        let Some(first) = pieces.next_chunk(GZIP_FROM) else {
-            return new(200, MediaType::Json.as_str(), Body::empty());
-        };
-        if first.len() < GZIP_FROM {
-            return new(200, MediaType::Json.as_str(), first.into());
-        }
-        let body = Body::Pieces(pieces.after(first));
-        let mut reply = new(200, MediaType::Json.as_str(), body);
-        if negotiate::takes_gzip(self.headers) {
-            compress(&mut reply);
-        }
-        reply
-    }
-
-    fn include(&self, wanted: &Wanted) -> Result<Include, Status> {
+    /// What rows of a table carry.
+    pub fn include(&self, wanted: &Wanted) -> Result<Include, Status> {
         if wanted.transform == Transform::Table { Include::parse(self.query) } else { Ok(Include::Metadata) }
     }
 }
 
 /// Items of a list carry neither kind nor apiVersion.
-fn without_kind(mut object: Value) -> Value {
+pub fn without_kind(mut object: Value) -> Value {
     if let Some(m) = object.as_object_mut() {
         m.remove("kind");
         m.remove("apiVersion");
     }
     object
-}
-
-fn list_metadata(list: &List) -> Map<String, Value> {
-    let mut m = Map::new();
-    if list.revision > 0 {
-        m.insert("resourceVersion".into(), list.revision.to_string().into());
-    }
-    if !list.continue_token.is_empty() {
-        m.insert("continue".into(), list.continue_token.clone().into());
-    }
-    if let Some(n) = list.remaining_item_count {
-        m.insert("remainingItemCount".into(), n.into());
-    }
-    m
 }
 
 /// JSON of our own as a tree.
@@ -280,7 +205,8 @@ pub fn page_not_found() -> Reply {
     text(404, "404 page not found\n")
 }
 
-fn compress(reply: &mut Reply) {
+/// Compresses the body of an answer.
+pub fn compress(reply: &mut Reply) {
     let body = std::mem::replace(reply.body_mut(), Body::empty());
     *reply.body_mut() = body.gzip();
     reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

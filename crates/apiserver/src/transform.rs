@@ -39,6 +39,7 @@ enum Cells {
 }
 
 /// How objects of one resource, or of one of its subresources, are shown.
+#[derive(Clone, Copy)]
 pub struct View<'a> {
     info: &'a ResourceInfo,
     cells: Cells,
@@ -84,6 +85,10 @@ impl<'a> View<'a> {
     /// `Pod`.
     pub fn kind(&self) -> &str {
         self.info.kind
+    }
+    /// The type of the objects.
+    pub fn schema(&self) -> Option<steersman_schema::TypeRef> {
+        steersman_schema::lookup(self.info.group, self.info.version, self.info.kind)
     }
     /// `PodList`.
     pub fn list_kind(&self) -> String {

@@ -102,6 +102,10 @@ impl FieldSet {
     pub fn insert<S: AsRef<str>>(&mut self, path: &[S]) {
         insert(&mut self.0, path);
     }
+    /// Adds a node and what is below it where these steps lead to.
+    pub(crate) fn graft<S: AsRef<str>>(&mut self, path: &[S], node: Value) {
+        graft(&mut self.0, path, node);
+    }
     /// Takes the nodes of `other` away; what is below them stays, unless `other` has it too.
     pub fn subtract(&mut self, other: &Self) {
         subtract(&mut self.0, &other.0);
@@ -113,6 +117,14 @@ impl FieldSet {
     /// Adds the nodes of `other`.
     pub fn unite(&mut self, other: &Self) {
         unite(&mut self.0, &other.0);
+    }
+    /// Adds the nodes of `other`, which is given away.
+    pub fn absorb(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+        } else {
+            self.unite(&other);
+        }
     }
     /// The nodes that both have.
     #[must_use]
@@ -136,6 +148,29 @@ fn insert<S: AsRef<str>>(at: &mut Steps, path: &[S]) {
         m.insert(SELF.to_owned(), Value::Object(Map::new()));
     }
     insert(m, rest);
+}
+
+fn graft<S: AsRef<str>>(at: &mut Steps, path: &[S], node: Value) {
+    let Some((first, rest)) = path.split_first() else { return };
+    if rest.is_empty() {
+        match at.get_mut(first.as_ref()) {
+            Some(there) if *there != node => {
+                let ours = Steps::from_iter([(first.as_ref().to_owned(), node)]);
+                unite(at, &ours);
+            }
+            Some(_) => {}
+            None => {
+                at.insert(first.as_ref().to_owned(), node);
+            }
+        }
+        return;
+    }
+    let fresh = !at.contains_key(first.as_ref());
+    let Value::Object(m) = at.entry(first.as_ref()).or_insert_with(|| Value::Object(Map::new())) else { return };
+    if !fresh && m.is_empty() {
+        m.insert(SELF.to_owned(), Value::Object(Map::new()));
+    }
+    graft(m, rest, node);
 }
 
 fn subtract(a: &mut Steps, b: &Steps) {

@@ -314,9 +314,9 @@ impl Cache {
         }
         state.ring.trim(Instant::now());
         drop(state);
-        self.all.notify.notify_waiters();
+        self.all.wake();
         for channel in wake {
-            channel.notify.notify_waiters();
+            channel.wake();
         }
     }
 

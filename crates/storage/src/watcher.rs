@@ -9,11 +9,18 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A watcher takes at most this many events at once.
 const BATCH: usize = 256;
+/// What waking one watcher may cost: a channel is woken no more often than this, times its watchers, allows.
+const WAKING: Duration = Duration::from_micros(10);
+/// A channel whose watchers are so few that this time is enough for them is woken at once.
+const SHORT: Duration = Duration::from_millis(1);
+/// However many the watchers are, events wait no longer than this.
+const LONGEST: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Route {
@@ -31,6 +38,14 @@ pub(crate) struct Channel {
     route: Route,
     value: Box<str>,
     numbers: Mutex<Numbers>,
+    woken: Mutex<Woken>,
+}
+
+/// When a channel was woken, and whether it is about to be.
+#[derive(Default)]
+struct Woken {
+    last: Option<Instant>,
+    due: bool,
 }
 
 #[derive(Default)]
@@ -69,6 +84,31 @@ impl Channel {
         let some: Vec<u64> = numbers.queue.range(from..).take(most).copied().collect();
         let all = from + some.len() == numbers.queue.len();
         (some, all)
+    }
+    /// Wakes the watchers: at once, or, where they are many and were woken just now, together with what comes next. A
+    /// thousand watchers cost far more to wake than to hand ten events instead of one.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        let watchers = u32::try_from(Arc::strong_count(self)).unwrap_or(u32::MAX);
+        let gap = WAKING.saturating_mul(watchers).min(LONGEST);
+        if gap > SHORT {
+            let mut woken = self.woken.lock();
+            if woken.due {
+                return;
+            }
+            let now = Instant::now();
+            if let Some(next) = woken.last.map(|last| last + gap).filter(|next| *next > now) {
+                woken.due = true;
+                let channel = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(next).await;
+                    *channel.woken.lock() = Woken { last: Some(Instant::now()), due: false };
+                    channel.notify.notify_waiters();
+                });
+                return;
+            }
+            woken.last = Some(now);
+        }
+        self.notify.notify_waiters();
     }
     pub(crate) fn concerns(&self, event: &Event, index: Option<&'static str>) -> bool {
         match self.route {

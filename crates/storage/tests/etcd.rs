@@ -269,6 +269,36 @@ async fn thousands_of_watchers_of_one_node_each_cost_nothing_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_watchers_of_everything_are_woken_together_and_miss_nothing() {
+    const WRITES: usize = 100;
+    let etcd = Etcd::start().expect("etcd");
+    let (storage, things, _) = start(&etcd).await;
+    let want: Vec<String> = (0..WRITES).map(|n| format!("+a/{n:03}")).collect();
+    let mut tasks = Vec::new();
+    for n in 0..1_000 {
+        let scope = if n % 2 == 0 { Scope::All } else { Scope::Namespace("a".into()) };
+        let (mut watcher, _) = things.watch(&scope, None, false, None, None).unwrap_or_else(|_| panic!("now"));
+        let want = want.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut got = Vec::new();
+            while got.len() < want.len() {
+                let more = events(&mut watcher, Duration::from_secs(20)).await;
+                assert!(!more.is_empty(), "after {got:?} nothing came");
+                got.extend(more);
+            }
+            assert_eq!(got, want);
+        }));
+    }
+    let keys: Vec<String> = (0..WRITES).map(|n| format!("a/{n:03}")).collect();
+    for key in &keys {
+        put(&storage, &things, key, object("x", "", ""), 0).await;
+    }
+    for task in tasks {
+        task.await.expect("saw all");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_is_compacted_and_nobody_minds() {
     let etcd = Etcd::start().expect("etcd");
     let config = StorageConfig {

@@ -161,21 +161,34 @@ pub fn seal(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     out.finish()
 }
 
-/// A list of a kind, from its metadata and the messages of its items.
-pub fn list<'m>(
-    api_version: &str,
-    kind: &str,
-    metadata: &Map<String, Value>,
-    items: impl DoubleEndedIterator<Item = &'m [u8]>,
-) -> Vec<u8> {
-    let mut out = Back::with_capacity(4096);
-    for item in items.rev() {
-        out.bytes(2, item);
-    }
+/// What stands before and after the items of a list, for a list that is written piece by piece. `items` is the length of
+/// all that [`list_item`] gives.
+pub fn list_frame(api_version: &str, kind: &str, metadata: &Map<String, Value>, items: usize) -> (Vec<u8>, Vec<u8>) {
+    // All lists have their metadata in field 1 and their items in field 2.
+    let mut own = Back::with_capacity(256);
     if let Some(ty) = steersman_schema::definition("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta") {
-        out.bytes(1, &message(&Value::Object(metadata.clone()), &ty));
+        own.bytes(1, &message(&Value::Object(metadata.clone()), &ty));
     }
-    seal(api_version, kind, &out.finish())
+    let own = own.finish();
+    let mut head = Back::with_capacity(own.len() + 128);
+    head.raw(&own);
+    head.open(2, own.len() + items);
+    let end = head.len();
+    head.bytes(2, kind.as_bytes());
+    head.bytes(1, api_version.as_bytes());
+    head.close(1, end);
+    head.raw(MAGIC);
+    let mut tail = Back::with_capacity(4);
+    tail.bytes(4, b"");
+    tail.bytes(3, b"");
+    (head.finish(), tail.finish())
+}
+
+/// One item of a list, of its message.
+pub fn list_item(message: &[u8]) -> Vec<u8> {
+    let mut out = Back::with_capacity(message.len() + 8);
+    out.bytes(2, message);
+    out.finish()
 }
 
 /// The body of a watch frame: a bare `WatchEvent`; `object` is a whole object in its envelope. The caller writes the

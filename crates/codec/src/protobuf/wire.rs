@@ -163,13 +163,17 @@ impl Back {
     /// A field with bytes.
     pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.raw(bytes);
-        self.plain(bytes.len() as u64);
+        self.open(number, bytes.len());
+    }
+
+    /// Begins a field whose content is `length` bytes that stand behind.
+    pub fn open(&mut self, number: u32, length: usize) {
+        self.plain(length as u64);
         self.tag(number, 2);
     }
 
     /// Makes what was written since there were `end` bytes the content of a field.
     pub fn close(&mut self, number: u32, end: usize) {
-        self.plain((self.len() - end) as u64);
-        self.tag(number, 2);
+        self.open(number, self.len() - end);
     }
 }

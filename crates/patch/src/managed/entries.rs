@@ -2,7 +2,7 @@
 
 use super::ManagerContext;
 use crate::fieldset::FieldSet;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use steersman_apimachinery::object;
 
 /// Server-side apply's operation, and that of every other write.
@@ -147,24 +147,23 @@ pub(super) fn stamp(ctx: &ManagerContext<'_>) -> String {
 pub fn revert_timestamps(stored: &Value, new: &mut Value) {
     let list = |v| object::get(v, &["metadata", "managedFields"]).and_then(Value::as_array);
     let (Some(old), Some(now)) = (list(stored), list(new)) else { return };
-    let timeless = |v: &Value| {
-        let mut v = v.clone();
-        object::remove(&mut v, &["time"]);
-        v
-    };
-    if old == now || old.len() != now.len() || !old.iter().zip(now).all(|(a, b)| timeless(a) == timeless(b)) {
+    if old.len() != now.len() || !old.iter().zip(now).all(|(a, b)| equal_but(a, b, &["time"])) || old == now {
         return;
     }
-    let old = Value::Array(old.clone());
-    let Some(ours) = take(new) else { return };
     // Everything else must be equal, but for what the storage or the request sets.
-    let rest = |a: &Value, b: &Value, skip: &[&str]| -> bool {
-        let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
-        let keys = a.keys().chain(b.keys()).filter(|k| !skip.contains(&k.as_str()));
-        keys.into_iter().all(|k| a.get(k) == b.get(k))
-    };
-    let metadata = |v: &Value| v.get("metadata").cloned().unwrap_or_else(|| json!({}));
-    let same = rest(stored, new, &["metadata", "apiVersion", "kind"])
-        && rest(&metadata(stored), &metadata(new), &["managedFields", "resourceVersion"]);
-    object::set(new, &["metadata", "managedFields"], if same { old } else { Value::Array(ours) });
+    let null = Value::Null;
+    let metadata = |v| object::get(v, &["metadata"]).unwrap_or(&null);
+    if equal_but(stored, new, &["metadata", "apiVersion", "kind"])
+        && equal_but(metadata(stored), metadata(new), &["managedFields", "resourceVersion"])
+    {
+        let old = Value::Array(old.clone());
+        object::set(new, &["metadata", "managedFields"], old);
+    }
+}
+
+/// Whether two objects have the same members, but for some.
+fn equal_but(a: &Value, b: &Value, skip: &[&str]) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let wanted = |m: &(&String, &Value)| !skip.contains(&m.0.as_str());
+    a.iter().filter(wanted).eq(b.iter().filter(wanted))
 }

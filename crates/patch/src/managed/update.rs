@@ -81,7 +81,7 @@ pub fn update(live: Option<&Value>, new: &mut Value, ty: Option<&Type>, ctx: &Ma
 pub(super) fn record(old: &Value, new: &Value, ty: Option<&Type>, managers: &mut Vec<Entry>, ctx: &ManagerContext<'_>) {
     let change = take_from_others(old, new, ty, managers, None, ctx);
     let mut taken = change.modified;
-    taken.unite(&change.added);
+    taken.absorb(change.added);
     ctx.filter.apply(&mut taken);
     strip(&mut taken);
     if !taken.is_empty() {
@@ -89,7 +89,7 @@ pub(super) fn record(old: &Value, new: &Value, ty: Option<&Type>, managers: &mut
         mine.time = stamp(ctx);
         match managers.iter_mut().find(|m| m.is_same_manager(&mine)) {
             Some(entry) => {
-                entry.fields.unite(&taken);
+                entry.fields.absorb(taken);
                 entry.time = mine.time;
             }
             None => {

@@ -5,7 +5,7 @@
 
 use super::items;
 use super::shape::{Node, Relation, Shape};
-use crate::fieldset::FieldSet;
+use crate::fieldset::{self, FieldSet};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use steersman_schema::Kind;
@@ -41,7 +41,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn keys(&self) -> Vec<String> {
         let key = |s: &Step| match s {
-            Step::Field(name) => format!("f:{name}"),
+            Step::Field(name) => field_step(name),
             Step::Item(key) => key.clone(),
         };
         self.path.iter().map(key).collect()
@@ -69,6 +69,18 @@ impl<'a> Walk<'a> {
     }
 
     fn compare(&mut self, node: Node<'a>, old: Option<&'a Value>, new: Option<&'a Value>) {
+        // What is new or gone is so with all that is below it: its part of the set is made in one go.
+        match (old, new) {
+            (None, Some(whole)) if !self.path.is_empty() => {
+                let keys = self.keys();
+                return self.out.added.graft(&keys, everything(node, whole));
+            }
+            (Some(whole), None) if !self.path.is_empty() => {
+                let keys = self.keys();
+                return self.out.removed.graft(&keys, everything(node, whole));
+            }
+            _ => {}
+        }
         let shapes = (node.shape(old), node.shape(new));
         let leaf = match (old, new) {
             (_, None) => self.visit(shapes.0, old, new),
@@ -183,6 +195,36 @@ impl<'a> Walk<'a> {
             self.path.pop();
         }
     }
+}
+
+/// The node of a set in which a value and all its parts are.
+fn everything(node: Node<'_>, value: &Value) -> Value {
+    let mut steps = Map::new();
+    match (node.shape(Some(value)), value) {
+        (Shape::Map(node), Value::Object(members)) => {
+            for (key, value) in members {
+                steps.insert(field_step(key), everything(node.member_or_deduced(key), value));
+            }
+        }
+        (Shape::List(item, relation), Value::Array(elements)) => {
+            let node = Node::of_kind(item);
+            for element in elements {
+                // An element that cannot be told apart is not tracked; duplicates are tracked as one.
+                let Ok(step) = items::step(item, relation, element) else { continue };
+                let part = if steps.contains_key(&step) { Value::Object(Map::new()) } else { everything(node, element) };
+                steps.insert(step, part);
+            }
+        }
+        _ => {}
+    }
+    fieldset::node(true, steps).unwrap_or_default()
+}
+
+fn field_step(name: &str) -> String {
+    let mut step = String::with_capacity(name.len() + 2);
+    step.push_str("f:");
+    step.push_str(name);
+    step
 }
 
 /// The elements of a list that share a step: one, but for duplicates.
