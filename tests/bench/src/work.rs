@@ -29,7 +29,7 @@ pub struct Options {
 type Run = fn(Api, Options) -> BoxFuture<'static, Result<Report>>;
 
 /// The works, by name.
-pub const TABLE: [(&str, Run); 8] = [
+pub const TABLE: [(&str, Run); 10] = [
     ("get", |a, o| Box::pin(get(a, o, ""))),
     ("get-cached", |a, o| Box::pin(get(a, o, "?resourceVersion=0"))),
     ("create", |a, o| Box::pin(create(a, o))),
@@ -38,6 +38,8 @@ pub const TABLE: [(&str, Run); 8] = [
     ("list-all", |a, o| Box::pin(list(a, o, ""))),
     ("list-cached", |a, o| Box::pin(list(a, o, "?resourceVersion=0"))),
     ("watch", |a, o| Box::pin(watch(a, o))),
+    ("memory", |a, o| Box::pin(memory(a, o))),
+    ("lists-at-once", |a, o| Box::pin(lists_at_once(a, o))),
 ];
 
 fn pods_path() -> String {
@@ -168,6 +170,76 @@ async fn list(api: Api, o: Options, query: &'static str) -> Result<Report> {
         Box::pin(async move { c.call(Method::GET, &path, JSON, Bytes::new()).await })
     })
     .await
+}
+
+/// Twice as many pods as there are: what each of them adds to the server's memory, and its JSON, are printed. The pods
+/// stay, so this comes last.
+async fn memory(api: Api, o: Options) -> Result<Report> {
+    let bytes = |mut c: Connection| async move { c.call(Method::GET, &pods_path(), JSON, Bytes::new()).await };
+    let before = (bytes(api.connect().await?).await?, settled(o.pid).await);
+    let more = Options { pods: o.pods * 2, ..o.clone() };
+    let (started, used) = (Instant::now(), cpu(o.pid));
+    prepare(&api, &more).await?;
+    let mut report = Report { count: o.pods, ..Report::default() };
+    finish(&mut report, started, used, o.pid);
+    let after = (bytes(api.connect().await?).await?, settled(o.pid).await);
+    report.bytes = after.0 - before.0;
+    if let (Some(a), Some(b)) = (after.1, before.1) {
+        let each = (a - b) * 1024.0 / o.pods as f64;
+        let json = report.bytes as f64 / 1024.0 / o.pods as f64;
+        println!("{:<14} {each:.2} KiB of memory for each stored pod of {json:.2} KiB", "");
+    }
+    Ok(report)
+}
+
+/// Resident memory once it stops falling.
+async fn settled(pid: Option<u32>) -> Option<f64> {
+    let mut last = resident(pid)?;
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = resident(pid)?;
+        if now > last - 0.5 {
+            return Some(now);
+        }
+        last = now;
+    }
+}
+
+/// Every connection takes the whole list once, all at the same time; the most memory that this took is printed.
+async fn lists_at_once(api: Api, o: Options) -> Result<Report> {
+    let mut connections = Vec::new();
+    for _ in 0..o.connections {
+        connections.push(api.connect().await?);
+    }
+    let idle = settled(o.pid).await;
+    let highest = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let watching = tokio::spawn({
+        let (highest, pid) = (highest.clone(), o.pid);
+        async move {
+            loop {
+                highest.fetch_max((resident(pid).unwrap_or(0.0) * 1024.0) as u64, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    });
+    let (started, before) = (Instant::now(), cpu(o.pid));
+    let calls = connections.into_iter().map(|mut c| async move {
+        let begun = Instant::now();
+        c.call(Method::GET, &pods_path(), JSON, Bytes::new()).await.map(|n| (n, begun.elapsed()))
+    });
+    let mut report = Report::default();
+    for (bytes, took) in futures::future::try_join_all(calls).await? {
+        report.bytes += bytes;
+        report.latencies.push(took);
+    }
+    report.count = report.latencies.len();
+    finish(&mut report, started, before, o.pid);
+    watching.abort();
+    if let Some(idle) = idle {
+        let more = highest.load(Ordering::Relaxed) as f64 / 1024.0 - idle;
+        println!("{:<14} {:.1} MiB more than at rest, {:.2} MiB for each list", "", more, more / report.count as f64);
+    }
+    Ok(report)
 }
 
 /// Pods are made beside the stored ones and taken away afterwards.
