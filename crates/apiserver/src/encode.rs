@@ -4,6 +4,7 @@ use crate::negotiate::{MediaType, Wanted};
 use bytes::Bytes;
 use serde_json::Value;
 use steersman_apimachinery::{GroupVersion, Status};
+use steersman_registry::Object;
 
 /// A tree, with the newline that upstream ends JSON with.
 pub fn value(value: &Value, wanted: &Wanted) -> Result<Bytes, Status> {
@@ -19,14 +20,25 @@ pub fn value(value: &Value, wanted: &Wanted) -> Result<Bytes, Status> {
     }
 }
 
+/// A finished object in protobuf, straight from its JSON.
+pub fn object_in_protobuf(object: &Object) -> Result<Bytes, Status> {
+    if let Some((kind, version)) = object.kind()
+        && let Some(gv) = GroupVersion::parse(version)
+        && let Some(ty) = steersman_schema::lookup(&gv.group, &gv.version, kind)
+        && let Some(message) = steersman_codec::protobuf::message_of_json(object.bytes(), &ty)
+    {
+        return Ok(steersman_codec::protobuf::seal(version, kind, &message).into());
+    }
+    protobuf(&object.to_value()?)
+}
+
 /// A tree in protobuf, in its `k8s\0` envelope.
 pub fn protobuf(value: &Value) -> Result<Bytes, Status> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
     let (version, kind) = (text("apiVersion"), text("kind"));
     // Discovery of the core group names no version of its own kind.
     let gv = GroupVersion::parse(if version.is_empty() { "v1" } else { version }).unwrap_or_default();
-    let ty = steersman_schema::lookup(&gv.group, &gv.version, kind)
-        .ok_or_else(|| no_protobuf(version, kind))?;
+    let ty = steersman_schema::lookup(&gv.group, &gv.version, kind).ok_or_else(|| no_protobuf(version, kind))?;
     Ok(steersman_codec::protobuf::encode(value, &ty).into())
 }
 

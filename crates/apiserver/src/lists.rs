@@ -92,11 +92,15 @@ pub async fn reply(asked: &Asked<'_>, list: List, wanted: &Wanted, view: View<'s
         MediaType::Json if !wanted.pretty => {
             let head = Bytes::from(form.head(metadata));
             let tail = Bytes::from_static(b"]}\n");
-            Ok(streamed(asked, wanted.format, match form.transform {
-                // These are copied from the cache as they are.
-                Transform::None => Pieces::new(head, list.items.map(|o| o.item()), b"{", b",{", tail),
-                _ => Pieces::new(head, list.items.filter_map(move |o| form.json(&o)), b"", b",", tail),
-            }))
+            Ok(streamed(
+                asked,
+                wanted.format,
+                match form.transform {
+                    // These are copied from the cache as they are.
+                    Transform::None => Pieces::new(head, list.items.map(|o| o.item()), b"{", b",{", tail),
+                    _ => Pieces::new(head, list.items.filter_map(move |o| form.json(&o)), b"", b",", tail),
+                },
+            ))
         }
         MediaType::Protobuf if form.transform != Transform::Table => in_protobuf(asked, list, metadata, form).await,
         _ => {
@@ -117,8 +121,15 @@ async fn in_protobuf(asked: &Asked<'_>, list: List, metadata: Map<String, Value>
     };
     let ty = ty.ok_or_else(|| encode::no_protobuf(&form.api_version(), &form.kind()))?;
     let write = move |o: &Object| -> Option<Bytes> {
-        let item = form.item(o).inspect_err(|e| tracing::error!(error = %e, "an object cannot be listed")).ok()?;
-        Some(protobuf::list_item(&protobuf::message(&item, &ty)).into())
+        let direct = if form.transform == Transform::None { protobuf::message_of_json(o.bytes(), &ty) } else { None };
+        let message = match direct {
+            Some(message) => message,
+            None => {
+                let item = form.item(o).inspect_err(|e| tracing::error!(error = %e, "an object cannot be listed"));
+                protobuf::message(&item.ok()?, &ty)
+            }
+        };
+        Some(protobuf::list_item(&message).into())
     };
     let (mut objects, mut kept, mut length) = (Vec::new(), Vec::new(), 0);
     for object in list.items {

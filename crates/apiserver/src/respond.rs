@@ -89,6 +89,9 @@ impl Asked<'_> {
                 out.put_u8(b'\n');
                 Ok(self.reply(code, MediaType::Json.as_str(), out.freeze()))
             }
+            (Transform::None, MediaType::Protobuf) => {
+                Ok(self.reply(code, wanted.format.as_str(), encode::object_in_protobuf(object)?))
+            }
             (Transform::None, _) => Ok(self.value(code, &object.to_value()?, wanted)),
             _ => self.one(code, object.to_value()?, wanted, view, include),
         }

@@ -61,9 +61,13 @@ impl Writer {
             (Some(o), _) => {
                 let form = (kind, self.wanted.format.as_str(), self.variant());
                 let frame = frames::shared(o.bytes(), form, || {
-                    let tree = self.turned(o.to_value()?);
                     let mut frame = BytesMut::new();
-                    self.tree(kind, &tree, &mut frame)?;
+                    if self.wanted.format == MediaType::Protobuf && self.wanted.transform == Transform::None {
+                        protobuf_event(kind, &encode::object_in_protobuf(o)?, self.bare, &mut frame);
+                    } else {
+                        let tree = self.turned(o.to_value()?);
+                        self.tree(kind, &tree, &mut frame)?;
+                    }
                     Ok::<_, Status>(frame.freeze())
                 })?;
                 out.extend_from_slice(&frame);

@@ -98,11 +98,25 @@ fn every_type_survives() {
             assert_eq!(back, Ok((value.clone(), Vec::new())), "{} in YAML:\n{text}", ty.name);
             if transcodes {
                 let bytes = protobuf::seal("", "", &protobuf::message(&value, ty));
-                assert_eq!(protobuf::decode_as(&bytes, ty), Ok(value), "{} in protobuf", ty.name);
+                assert_eq!(protobuf::decode_as(&bytes, ty), Ok(value.clone()), "{} in protobuf", ty.name);
+                let message = protobuf::message_of_json(&json, ty).expect("is an object");
+                let bytes = protobuf::seal("", "", &message);
+                assert_eq!(protobuf::decode_as(&bytes, ty), Ok(value), "{} from JSON to protobuf", ty.name);
             }
         }
     }
     assert!(objects > 10_000, "{objects}");
+}
+
+/// Bytes that are no JSON object are told apart, wherever they end.
+#[test]
+fn cut_text_has_no_message() {
+    let ty = steersman_schema::lookup("", "v1", "Pod").expect("is known");
+    let pod = br#"{"kind":"Pod","metadata":{"name":"a\"b","labels":{"x":"y"}},"spec":{"containers":[{"name":"c","ports":[{"containerPort":80}]}]}}"#;
+    assert!(protobuf::message_of_json(pod, &ty).is_some());
+    for end in 0..pod.len() {
+        assert_eq!(protobuf::message_of_json(&pod[..end], &ty), None, "{end}");
+    }
 }
 
 #[test]

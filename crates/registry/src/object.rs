@@ -28,6 +28,12 @@ impl Object {
     pub fn body_offset(&self) -> usize {
         self.body as usize
     }
+    /// Its kind and apiVersion, which stand before everything else and hold nothing that JSON escapes.
+    pub fn kind(&self) -> Option<(&str, &str)> {
+        let head = std::str::from_utf8(self.bytes.get(..self.body as usize)?).ok()?;
+        let mut quoted = head.split('"').skip(3).step_by(4);
+        Some((quoted.next()?, quoted.next()?))
+    }
     /// The revision the object was last written at: its resourceVersion.
     pub fn revision(&self) -> u64 {
         self.revision

@@ -21,11 +21,12 @@ pub struct Api {
     host: String,
     port: u16,
     tls: TlsConnector,
+    accept: Arc<str>,
 }
 
 impl Api {
-    /// Reads the certificates.
-    pub fn new(server: &str, cert: &Path, key: &Path, ca: &Path) -> Result<Self> {
+    /// Reads the certificates. `accept` is the media type that answers shall have.
+    pub fn new(server: &str, cert: &Path, key: &Path, ca: &Path, accept: &str) -> Result<Self> {
         let uri: Uri = server.parse().context("--server is no URL")?;
         let mut roots = RootCertStore::empty();
         for c in CertificateDer::pem_file_iter(ca)? {
@@ -39,7 +40,12 @@ impl Api {
                 .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         let host = uri.host().context("--server names no host")?.to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(443), tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self {
+            host,
+            port: uri.port_u16().unwrap_or(443),
+            tls: TlsConnector::from(Arc::new(config)),
+            accept: accept.into(),
+        })
     }
 
     /// A new connection.
@@ -53,7 +59,8 @@ impl Api {
             .handshake(TokioIo::new(stream))
             .await?;
         tokio::spawn(connection);
-        Ok(Connection { sender, base: format!("https://{}:{}", self.host, self.port) })
+        let base = format!("https://{}:{}", self.host, self.port);
+        Ok(Connection { sender, base, accept: self.accept.clone() })
     }
 }
 
@@ -62,6 +69,7 @@ impl Api {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     base: String,
+    accept: Arc<str>,
 }
 
 impl Connection {
@@ -76,7 +84,7 @@ impl Connection {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
-            .header("accept", "application/json")
+            .header("accept", &*self.accept)
             .header("content-type", content_type)
             .body(Full::new(body))?;
         self.sender.ready().await?;

@@ -20,6 +20,7 @@ const FLAGS: &[Flag] = &[
     flag("Server", "key", Text, "", "Its private key, PEM."),
     flag("Server", "ca", Text, "", "Certificate of the server's authority, PEM."),
     flag("Server", "pid", Int, "0", "The server's process id, for CPU and memory."),
+    flag("Load", "accept", Text, "application/json", "Media type of answers; the work `watch` reads only JSON."),
     flag("Load", "connections", Int, "16", "HTTP/2 connections, one request at a time on each."),
     flag("Load", "seconds", Int, "5", "Length of each measurement."),
     flag("Load", "pods", Int, "5000", "Stored pods."),
@@ -39,7 +40,7 @@ const FLAGS: &[Flag] = &[
 async fn main() -> Result<()> {
     let flags = parse_or_exit("steersman-bench", "Measures an apiserver.", &[FLAGS]);
     let file = |name| flags.path(name).with_context(|| format!("--{name} is needed"));
-    let api = Api::new(flags.text("server"), &file("cert")?, &file("key")?, &file("ca")?)?;
+    let api = Api::new(flags.text("server"), &file("cert")?, &file("key")?, &file("ca")?, flags.text("accept"))?;
     let number = |name| usize::try_from(flags.int(name)).unwrap_or(0);
     let options = Options {
         connections: number("connections").max(1),

@@ -56,7 +56,7 @@ fn write(out: &mut Back, number: u32, kind: &Kind, value: &Value) {
 }
 
 /// One value; null is the empty value here.
-fn single(out: &mut Back, number: u32, kind: &Kind, value: &Value) {
+pub(super) fn single(out: &mut Back, number: u32, kind: &Kind, value: &Value) {
     let text = || value.as_str().unwrap_or("");
     let end = out.len();
     match kind {

@@ -6,9 +6,11 @@
 
 mod decode;
 mod encode;
+mod transcode;
 mod wire;
 
 pub use encode::message;
+pub use transcode::message as message_of_json;
 
 use serde_json::{Map, Value};
 use std::fmt;
@@ -139,11 +141,6 @@ fn set_type(value: &mut Value, envelope: &Envelope<'_>) {
 pub fn encode(value: &Value, ty: &Type) -> Vec<u8> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
     seal(text("apiVersion"), text("kind"), &message(value, ty))
-}
-
-/// The same from JSON text, e.g. the bytes of a watch cache; `None` where it is no JSON.
-pub fn encode_json(json: &[u8], ty: &Type) -> Option<Vec<u8>> {
-    serde_json::from_slice(json).ok().map(|value: Value| encode(&value, ty))
 }
 
 /// The envelope around a message.

@@ -93,6 +93,20 @@ impl<'b> Reader<'b> {
     }
 }
 
+/// Appends a number.
+pub fn push_varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push((n & 0x7f) as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// Appends a field's number and wire type.
+pub fn push_tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
+    push_varint(out, u64::from(number) << 3 | wire_type);
+}
+
 /// Writes a message from its end to its beginning: so every length is known when it is written.
 pub struct Back {
     buffer: Vec<u8>,

@@ -211,7 +211,8 @@ fn everything(node: Node<'_>, value: &Value) -> Value {
             for element in elements {
                 // An element that cannot be told apart is not tracked; duplicates are tracked as one.
                 let Ok(step) = items::step(item, relation, element) else { continue };
-                let part = if steps.contains_key(&step) { Value::Object(Map::new()) } else { everything(node, element) };
+                let part =
+                    if steps.contains_key(&step) { Value::Object(Map::new()) } else { everything(node, element) };
                 steps.insert(step, part);
             }
         }
