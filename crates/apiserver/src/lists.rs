@@ -50,6 +50,11 @@ impl Form {
     }
     /// The item in JSON; one that cannot be read is left out.
     fn json(&self, object: &Object) -> Option<Bytes> {
+        if self.transform == Transform::PartialObjectMetadataList
+            && let Some(json) = transform::partial_json(object, self.version)
+        {
+            return Some(json.freeze());
+        }
         let json = self.item(object).and_then(|v| serde_json::to_vec(&v).map_err(Status::internal));
         json.inspect_err(|e| tracing::error!(error = %e, "an object cannot be listed")).ok().map(Bytes::from)
     }
@@ -121,7 +126,10 @@ async fn in_protobuf(asked: &Asked<'_>, list: List, metadata: Map<String, Value>
     };
     let ty = ty.ok_or_else(|| encode::no_protobuf(&form.api_version(), &form.kind()))?;
     let write = move |o: &Object| -> Option<Bytes> {
-        let direct = if form.transform == Transform::None { protobuf::message_of_json(o.bytes(), &ty) } else { None };
+        let direct = match form.transform {
+            Transform::None => protobuf::message_of_json(o.bytes(), &ty),
+            _ => transform::partial_json(o, form.version).and_then(|json| protobuf::message_of_json(&json, &ty)),
+        };
         let message = match direct {
             Some(message) => message,
             None => {

@@ -2,10 +2,11 @@
 //! (rule: apiserver `pkg/endpoints/handlers/response.go`).
 
 use crate::query::Query;
+use bytes::{BufMut, BytesMut};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use steersman_apimachinery::Status;
-use steersman_registry::{Column, ResourceInfo, Strategy, Virtual};
+use steersman_registry::{Column, Object, ResourceInfo, Strategy, Virtual};
 
 /// What a row carries besides its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,18 @@ impl<'a> View<'a> {
 pub fn partial(mut object: Value, version: &str) -> Value {
     let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_else(|| json!({}));
     json!({"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata})
+}
+
+/// The same as JSON, straight from the object's.
+pub fn partial_json(object: &Object, version: &str) -> Option<BytesMut> {
+    let metadata = object.metadata()?;
+    let mut out = BytesMut::with_capacity(metadata.len() + 80);
+    out.put_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/");
+    out.put_slice(version.as_bytes());
+    out.put_slice(b"\",\"metadata\":");
+    out.put_slice(&metadata);
+    out.put_u8(b'}');
+    Some(out)
 }
 
 /// One row of a table.

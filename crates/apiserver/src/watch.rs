@@ -62,11 +62,19 @@ impl Writer {
                 let form = (kind, self.wanted.format.as_str(), self.variant());
                 let frame = frames::shared(o.bytes(), form, || {
                     let mut frame = BytesMut::new();
-                    if self.wanted.format == MediaType::Protobuf && self.wanted.transform == Transform::None {
-                        protobuf_event(kind, &encode::object_in_protobuf(o)?, self.bare, &mut frame);
-                    } else {
-                        let tree = self.turned(o.to_value()?);
-                        self.tree(kind, &tree, &mut frame)?;
+                    match (self.wanted.format, self.wanted.transform) {
+                        (MediaType::Protobuf, Transform::None) => {
+                            protobuf_event(kind, &encode::object_in_protobuf(o)?, self.bare, &mut frame);
+                        }
+                        (MediaType::Json, Transform::PartialObjectMetadata | Transform::PartialObjectMetadataList)
+                            if let Some(json) = transform::partial_json(o, self.wanted.meta_version) =>
+                        {
+                            self.json(kind, &json, &mut frame);
+                        }
+                        _ => {
+                            let tree = self.turned(o.to_value()?);
+                            self.tree(kind, &tree, &mut frame)?;
+                        }
                     }
                     Ok::<_, Status>(frame.freeze())
                 })?;

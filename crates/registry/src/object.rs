@@ -34,6 +34,11 @@ impl Object {
         let mut quoted = head.split('"').skip(3).step_by(4);
         Some((quoted.next()?, quoted.next()?))
     }
+    /// The JSON of its metadata.
+    pub fn metadata(&self) -> Option<Bytes> {
+        let rest = self.bytes.get(self.body as usize..)?.strip_prefix(b"\"metadata\":")?;
+        Some(self.bytes.slice_ref(steersman_codec::first_value(rest)?))
+    }
     /// The revision the object was last written at: its resourceVersion.
     pub fn revision(&self) -> u64 {
         self.revision

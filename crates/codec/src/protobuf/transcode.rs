@@ -5,122 +5,18 @@
 
 use super::encode;
 use super::wire::{Back, push_tag, push_varint};
+use crate::json::text::Text;
 use crate::{scalar, time};
 use serde_json::Value;
+use std::borrow::Cow;
 use steersman_schema::{Field, Kind, Type};
 
 /// The message of an object; `None` where the text is no JSON object.
 pub fn message(json: &[u8], ty: &Type) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(json.len());
-    let mut text = Text { json, at: 0 };
+    let mut text = Text::new(json);
     object(&mut out, &mut text, ty)?;
     text.is_at_end().then_some(out)
-}
-
-/// A place in JSON text.
-struct Text<'j> {
-    json: &'j [u8],
-    at: usize,
-}
-
-impl<'j> Text<'j> {
-    /// The next byte that is no space.
-    fn peek(&mut self) -> Option<u8> {
-        loop {
-            match self.json.get(self.at)? {
-                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
-                c => return Some(*c),
-            }
-        }
-    }
-    fn is_at_end(&mut self) -> bool {
-        self.peek().is_none()
-    }
-    fn take(&mut self, c: u8) -> Option<()> {
-        if self.peek()? != c {
-            return None;
-        }
-        self.at += 1;
-        Some(())
-    }
-    /// After an element: whether another follows (a comma), or `end` does.
-    fn more(&mut self, end: u8) -> Option<bool> {
-        let c = self.peek()?;
-        self.at += 1;
-        match c {
-            b',' => Some(true),
-            c if c == end => Some(false),
-            _ => None,
-        }
-    }
-    /// Whether an object or list that was just opened is empty; takes its end.
-    fn is_empty(&mut self, end: u8) -> Option<bool> {
-        if self.peek()? != end {
-            return Some(false);
-        }
-        self.at += 1;
-        Some(true)
-    }
-    /// What stands between the quotes of a string, and whether there are escapes in it.
-    fn quoted(&mut self) -> Option<(&'j [u8], bool)> {
-        self.take(b'"')?;
-        let (start, mut escaped) = (self.at, false);
-        loop {
-            let rest = self.json.get(self.at..)?;
-            self.at += memchr::memchr2(b'"', b'\\', rest)?;
-            if self.json[self.at] == b'"' {
-                let inside = &self.json[start..self.at];
-                self.at += 1;
-                return Some((inside, escaped));
-            }
-            escaped = true;
-            self.at += 2;
-        }
-    }
-    /// A string as it is meant.
-    fn string(&mut self) -> Option<std::borrow::Cow<'j, str>> {
-        let (inside, escaped) = self.quoted()?;
-        if escaped {
-            let from = inside.as_ptr() as usize - self.json.as_ptr() as usize;
-            return serde_json::from_slice::<String>(&self.json[from - 1..self.at]).ok().map(Into::into);
-        }
-        std::str::from_utf8(inside).ok().map(Into::into)
-    }
-    /// A value as it is written.
-    fn raw(&mut self) -> Option<&'j [u8]> {
-        self.peek()?;
-        let (start, mut depth) = (self.at, 0usize);
-        loop {
-            match self.peek()? {
-                b'"' => {
-                    self.quoted()?;
-                }
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                    continue;
-                }
-                b'}' | b']' => {
-                    depth = depth.checked_sub(1)?;
-                    self.at += 1;
-                }
-                b',' | b':' => {
-                    self.at += 1;
-                    continue;
-                }
-                _ => self.word(),
-            }
-            if depth == 0 {
-                return Some(&self.json[start..self.at]);
-            }
-        }
-    }
-    /// Passes a number, `true`, `false` or `null`.
-    fn word(&mut self) {
-        let rest = &self.json[self.at..];
-        let length = rest.iter().position(|c| !matches!(c, b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.'));
-        self.at += length.unwrap_or(rest.len()).max(1);
-    }
 }
 
 /// A message in a field: what `write` writes, after its length.
@@ -153,10 +49,7 @@ fn varint(out: &mut Vec<u8>, number: u32, n: u64) {
 }
 
 /// Calls `f` for each member of an object.
-fn members<'j>(
-    text: &mut Text<'j>,
-    mut f: impl FnMut(std::borrow::Cow<'j, str>, &mut Text<'j>) -> Option<()>,
-) -> Option<()> {
+fn members<'j>(text: &mut Text<'j>, mut f: impl FnMut(Cow<'j, str>, &mut Text<'j>) -> Option<()>) -> Option<()> {
     text.take(b'{')?;
     if text.is_empty(b'}')? {
         return Some(());
@@ -206,7 +99,7 @@ fn level(out: &mut Vec<u8>, fields: &[(&Field, &[u8])], depth: usize) -> Option<
     let mut numbers: Vec<u32> = Vec::new();
     for (field, json) in fields {
         match field.via.get(depth) {
-            None => write(out, field.number, &field.kind, &mut Text { json, at: 0 })?,
+            None => write(out, field.number, &field.kind, &mut Text::new(json))?,
             Some(number) if !numbers.contains(number) => numbers.push(*number),
             Some(_) => {}
         }
