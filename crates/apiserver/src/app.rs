@@ -37,8 +37,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let listener = listen(&config)?;
     let server_tls = tls::server_config(&config).context("serving certificate")?;
     let client_cas = ClientCas::new(config.client_ca.clone(), config.request_header.ca.clone()).context("client CA")?;
-    let chain = steersman_admission::plugins::chain(&config.admission.enable, &config.admission.disable)
-        .map_err(|e| anyhow!(e))?;
+    let configurations = match &config.admission.config_file {
+        Some(file) => crate::admission::read(file)?,
+        None => steersman_admission::plugins::Configurations::new(),
+    };
+    let (enable, disable) = (&config.admission.enable, &config.admission.disable);
+    let chain = steersman_admission::plugins::chain(enable, disable, &configurations).map_err(|e| anyhow!(e))?;
     let resources: &'static [Resource] = steersman_resources::table().map(line).collect::<Vec<_>>().leak();
     steersman_resources::shared::pod::set_allow_privileged(config.server.allow_privileged);
     let registry = Registry::start(steersman_registry::Config {

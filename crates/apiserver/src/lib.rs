@@ -8,6 +8,7 @@
 //! Invariant: this crate never talks to etcd and holds no rule of any one resource; it turns HTTP into the registry's
 //! verbs and their answers into HTTP.
 
+mod admission;
 pub mod api;
 pub mod app;
 mod authn;

@@ -9,6 +9,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
 mod pod_resize;
+mod pod_security;
 mod pod_topology_labels;
 mod priority;
 mod quota;
@@ -19,21 +20,34 @@ mod storage_protection;
 mod taint_nodes;
 
 use crate::{Attributes, Chain, Plugin};
+use serde_json::Value;
 use steersman_apimachinery::{GroupResource, Status};
 
 /// One line of the table.
 struct Entry {
     name: &'static str,
     on_by_default: bool,
-    make: fn() -> Box<dyn Plugin>,
+    make: Make,
+}
+
+/// Makes a plug-in, some of their configuration.
+enum Make {
+    Plain(fn() -> Box<dyn Plugin>),
+    Configured(fn(Option<&Value>) -> Result<Box<dyn Plugin>, String>),
 }
 
 const fn on(name: &'static str, make: fn() -> Box<dyn Plugin>) -> Entry {
-    Entry { name, on_by_default: true, make }
+    Entry { name, on_by_default: true, make: Make::Plain(make) }
 }
 const fn off(name: &'static str, make: fn() -> Box<dyn Plugin>) -> Entry {
-    Entry { name, on_by_default: false, make }
+    Entry { name, on_by_default: false, make: Make::Plain(make) }
 }
+const fn configured(name: &'static str, make: fn(Option<&Value>) -> Result<Box<dyn Plugin>, String>) -> Entry {
+    Entry { name, on_by_default: true, make: Make::Configured(make) }
+}
+
+/// The configuration of plug-ins by their names, as `--admission-control-config-file` gives it.
+pub type Configurations = std::collections::BTreeMap<String, Value>;
 
 const TABLE: &[Entry] = &[
     on("NamespaceLifecycle", || Box::new(namespace_lifecycle::NamespaceLifecycle)),
@@ -42,6 +56,7 @@ const TABLE: &[Entry] = &[
     off("NodeRestriction", || Box::new(node_restriction::NodeRestriction)),
     on("TaintNodesByCondition", || Box::new(taint_nodes::TaintNodesByCondition)),
     off("AlwaysPullImages", || Box::new(always_pull_images::AlwaysPullImages)),
+    configured("PodSecurity", |c| Ok(Box::new(pod_security::PodSecurity::new(c)?))),
     on("Priority", || Box::new(priority::Priority)),
     on("DefaultTolerationSeconds", || Box::new(default_toleration_seconds::DefaultTolerationSeconds)),
     on("DefaultStorageClass", || Box::new(default_classes::DefaultStorageClass)),
@@ -77,14 +92,14 @@ const ACCEPTED: &[&str] = &[
     "PodGroupProtection",
     "PodGroupWorkloadExists",
     "PodNodeSelector",
-    "PodSecurity",
     "PodTolerationRestriction",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 
-/// The chain of what is on by default, `enable` and not `disable`. An unknown name is an error in upstream's words.
-pub fn chain(enable: &[String], disable: &[String]) -> Result<Chain, String> {
+/// The chain of what is on by default, `enable` and not `disable`. An unknown name, or a configuration that cannot be
+/// used, is an error in upstream's words.
+pub fn chain(enable: &[String], disable: &[String], configurations: &Configurations) -> Result<Chain, String> {
     let known = |n: &String| TABLE.iter().any(|e| e.name == n) || ACCEPTED.contains(&n.as_str());
     for (list, flag) in [(enable, "enable-admission-plugins"), (disable, "disable-admission-plugins")] {
         if let Some(unknown) = list.iter().find(|n| !known(n)) {
@@ -93,7 +108,12 @@ pub fn chain(enable: &[String], disable: &[String]) -> Result<Chain, String> {
     }
     let is_on =
         |e: &&Entry| (e.on_by_default || enable.iter().any(|n| n == e.name)) && !disable.iter().any(|n| n == e.name);
-    Ok(Chain::new(TABLE.iter().filter(is_on).map(|e| (e.make)()).collect()))
+    let make = |e: &Entry| match e.make {
+        Make::Plain(make) => Ok(make()),
+        Make::Configured(make) => make(configurations.get(e.name))
+            .map_err(|why| format!("couldn't init admission plugin {:?}: {why}", e.name)),
+    };
+    Ok(Chain::new(TABLE.iter().filter(is_on).map(make).collect::<Result<_, _>>()?))
 }
 
 /// 403 about the object of the request: `pods "p" is forbidden: <why>`.
@@ -123,9 +143,12 @@ mod tests {
 
     #[test]
     fn flags_choose_plugins_and_unknown_ones_are_told() {
-        assert!(chain(&["NodeRestriction".into()], &["Priority".into()]).is_ok());
-        let error = chain(&["Nope".into()], &[]).err();
+        let none = Configurations::new();
+        assert!(chain(&["NodeRestriction".into()], &["Priority".into()], &none).is_ok());
+        let error = chain(&["Nope".into()], &[], &none).err();
         assert_eq!(error.as_deref(), Some("enable-admission-plugins plugin \"Nope\" is unknown"));
+        let wrong = Configurations::from([("PodSecurity".to_owned(), Value::Null)]);
+        assert!(chain(&[], &[], &wrong).is_err());
     }
 
     #[test]
