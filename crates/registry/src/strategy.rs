@@ -92,6 +92,11 @@ pub trait Strategy: Send + Sync {
     fn revalidates_metadata(&self) -> bool {
         false
     }
+    /// Whether upstream's update validation of this kind compares the metadata with what was there, as the general code
+    /// does in any case: mistakes are then told twice.
+    fn compares_metadata(&self) -> bool {
+        true
+    }
     /// Warnings on create.
     fn warn_on_create(&self, _ctx: &Context, _obj: &Value) {}
     /// Warnings on update.

@@ -494,8 +494,10 @@ impl Store {
         let mut errors =
             validation::validate_object_meta(new_meta, namespaced, &|n, p| validation::path_segment_name(n, p), &path);
         let changes = validation::validate_object_meta_update(new_meta, old_meta, &path);
-        errors.extend(changes.clone());
-        // Upstream checks metadata in general and again for the kind, and tells every mistake of it twice.
+        // Upstream checks metadata in general and for most kinds once more, and tells every mistake of it twice then.
+        if strategy.compares_metadata() {
+            errors.extend(changes.clone());
+        }
         errors.extend(changes);
         if strategy.revalidates_metadata() {
             errors.extend(meta::validate(new, self.strategy));

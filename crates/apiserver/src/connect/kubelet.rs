@@ -4,7 +4,7 @@ use crate::config::KubeletConfig;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::sync::Arc;
-use steersman_apimachinery::{Status, object};
+use steersman_apimachinery::{Reason, Status, object};
 
 /// The way to kubelets, pods and services.
 pub struct Kubelets {
@@ -74,10 +74,9 @@ impl Kubelets {
         });
         let Some(host) = host else {
             let known: Vec<&str> = addresses.iter().map(|a| object::str(a, &["type"])).collect();
-            return Err(Status::internal(format!(
-                "no preferred addresses found; known addresses: [{}]",
-                known.join(" ")
-            )));
+            // Upstream answers with a plain error.
+            let why = format!("no preferred addresses found; known addresses: [{}]", known.join(" "));
+            return Err(Status::failure(500, Reason::Unknown, why));
         };
         let port = object::int(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
         let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0).unwrap_or(self.config.port);

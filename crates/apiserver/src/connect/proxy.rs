@@ -117,12 +117,12 @@ async fn of_service(
     (id, name, port): (&str, &str, &str),
     _scheme: &str,
 ) -> Result<(String, u16, bool), Status> {
-    let service = get(ctx, store, namespace, name).await?;
-    let none = || Status::unavailable(format!("no endpoints available for service {id:?}"));
+    let none = |of: &str| Status::unavailable(format!("no endpoints available for service {of:?}"));
     let mut wanted = port.to_owned();
-    if let Some(n) = number(port) {
-        let declared =
-            object::list(&service, &["spec", "ports"]).iter().find(|p| object::int(p, &["port"]) == Some(n.into()));
+    // A number is that of the Service, which knows the name by which its endpoints have the port.
+    if let Ok(n) = port.parse::<i64>() {
+        let service = get(ctx, store, namespace, name).await?;
+        let declared = object::list(&service, &["spec", "ports"]).iter().find(|p| object::int(p, &["port"]) == Some(n));
         let declared =
             declared.ok_or_else(|| Status::unavailable(format!("no service port {n} found for service {name:?}")))?;
         wanted = object::str(declared, &["name"]).to_owned();
@@ -130,17 +130,35 @@ async fn of_service(
     let endpoints = Cluster::get(&*api.registry, "", "endpoints", namespace, name)
         .ok_or_else(|| Status::not_found(&steersman_apimachinery::GroupResource::from_static("", "endpoints"), name))?;
     let subsets = object::list(&endpoints, &["subsets"]);
-    let start = if subsets.is_empty() { return Err(none()) } else { rand::random_range(0..subsets.len()) };
+    if subsets.is_empty() {
+        return Err(none(name));
+    }
+    let start = rand::random_range(0..subsets.len());
     for subset in subsets.iter().cycle().skip(start).take(subsets.len()) {
-        let addresses = object::list(subset, &["addresses"]);
         let port = object::list(subset, &["ports"]).iter().find(|p| object::str(p, &["name"]) == wanted);
-        if let (Some(port), false) = (port.and_then(|p| object::int(p, &["port"])), addresses.is_empty()) {
-            let address = object::str(&addresses[rand::random_range(0..addresses.len())], &["ip"]);
-            proxiable(address)?;
-            return Ok((address.to_owned(), u16::try_from(port).map_err(|_| none())?, false));
+        let port = port.and_then(|p| object::int(p, &["port"])).and_then(|p| u16::try_from(p).ok());
+        let real: Vec<&str> = object::list(subset, &["addresses"])
+            .iter()
+            .filter(|a| is_of_a_pod(api, namespace, a))
+            .map(|a| object::str(a, &["ip"]))
+            .collect();
+        if let (Some(port), false) = (port, real.is_empty()) {
+            return Ok((real[rand::random_range(0..real.len())].to_owned(), port, false));
         }
     }
-    Err(none())
+    Err(none(id))
+}
+
+/// Whether an address belongs to the pod that it names: others could lead anywhere (rule: service storage
+/// `isValidAddress`).
+fn is_of_a_pod(api: &Api, namespace: &str, address: &Value) -> bool {
+    let target = |field| object::str(address, &["targetRef", field]);
+    if target("namespace") != namespace {
+        return false;
+    }
+    let ip = object::str(address, &["ip"]);
+    Cluster::get(&*api.registry, "", "pods", namespace, target("name"))
+        .is_some_and(|pod| object::list(&pod, &["status", "podIPs"]).iter().any(|p| object::str(p, &["ip"]) == ip))
 }
 
 fn of_node(api: &Api, node: &Value, port: &str) -> Result<(String, u16, bool), Status> {
@@ -150,6 +168,9 @@ fn of_node(api: &Api, node: &Value, port: &str) -> Result<(String, u16, bool), S
     }
     let port =
         number(port).ok_or_else(|| Status::bad_request(format!("invalid node request {:?}", object::name(node))))?;
+    if kubelet.host.parse::<IpAddr>().is_ok() {
+        proxiable(&kubelet.host)?;
+    }
     Ok((kubelet.host, port, false))
 }
 

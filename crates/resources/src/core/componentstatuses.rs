@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::Duration;
-use steersman_apimachinery::Status;
-use steersman_registry::{Cluster, Column, Context, ResourceInfo, Virtual, gr};
+use steersman_apimachinery::{Reason, Status};
+use steersman_registry::{Cluster, Column, Context, ResourceInfo, Virtual};
 
 static INFO: ResourceInfo = ResourceInfo {
     short_names: &["cs"],
@@ -61,7 +61,10 @@ impl Virtual for ComponentStatuses {
             object["apiVersion"] = INFO.version.into();
             object
         };
-        found.map(|(n, port)| whole(status(n, *port))).ok_or_else(|| Status::not_found(&gr(&INFO), name))
+        // Upstream answers with a plain error.
+        found
+            .map(|(n, port)| whole(status(n, *port)))
+            .ok_or_else(|| Status::failure(500, Reason::Unknown, format!("Component not found: {name}")))
     }
     async fn list(&self, _ctx: &Context, _cluster: &dyn Cluster, _namespace: &str) -> Result<Vec<Value>, Status> {
         Ok(COMPONENTS.iter().map(|(n, port)| status(n, *port)).collect())

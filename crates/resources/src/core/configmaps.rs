@@ -78,6 +78,7 @@ impl Strategy for ConfigMaps {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = ErrorList::new();
+        crate::shared::rules::known_finalizers(&mut e, new);
         check_immutable(&mut e, new, old, &["data", "binaryData"]);
         e.extend(check(new));
         e

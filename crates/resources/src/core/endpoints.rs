@@ -7,7 +7,6 @@ use crate::shared::pod::say;
 use crate::shared::print;
 use crate::shared::rules::known_finalizers;
 use serde_json::Value;
-use std::net::IpAddr;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
@@ -70,30 +69,7 @@ fn address(e: &mut ErrorList, a: &Value, known: &[&str], at: &Path) {
     if let Some(node) = a.get("nodeName").and_then(Value::as_str) {
         say(e, || at.child("nodeName"), node, validation::dns_subdomain(node, false));
     }
-    ordinary_ip(e, ip, &at.child("ip"));
-}
-
-/// An address that can be reached from elsewhere (rule: core validation `ValidateNonSpecialIP`).
-pub fn ordinary_ip(e: &mut ErrorList, text: &str, at: &Path) {
-    let Some(ip) = validation::parse_ip_sloppy(text) else {
-        return e.invalid(at, text, "must be a valid IP address");
-    };
-    let (link_local, link_local_multicast) = match ip {
-        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02),
-    };
-    if ip.is_unspecified() {
-        e.invalid(at, text, "may not be unspecified (0.0.0.0 or ::)");
-    }
-    if ip.is_loopback() {
-        e.invalid(at, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-    if link_local {
-        e.invalid(at, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-    }
-    if link_local_multicast {
-        e.invalid(at, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
-    }
+    crate::ip::check_not_special(e, &at.child("ip"), ip);
 }
 
 fn port(e: &mut ErrorList, p: &Value, needs_name: bool, at: &Path) {
@@ -132,6 +108,9 @@ fn warn(ctx: &Context, obj: &Value) {
 
 /// The first addresses with their ports (rule: printers `formatEndpoints`).
 fn shown(obj: &Value) -> String {
+    if object::list(obj, &["subsets"]).is_empty() {
+        return "<none>".to_owned();
+    }
     let mut all: Vec<String> = Vec::new();
     for subset in object::list(obj, &["subsets"]) {
         let ips = || object::list(subset, &["addresses"]).iter().map(|a| object::str(a, &["ip"]));
@@ -147,7 +126,6 @@ fn shown(obj: &Value) -> String {
         }
     }
     match all.len() {
-        0 => "<none>".to_owned(),
         n if n > SHOWN => format!("{} + {} more...", all[..SHOWN].join(","), n - SHOWN),
         _ => all.join(","),
     }
@@ -165,8 +143,14 @@ impl Strategy for Endpoints {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         validate(obj, None)
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
-        validate(new, Some(old))
+        let mut e = ErrorList::new();
+        known_finalizers(&mut e, new);
+        e.extend(validate(new, Some(old)));
+        e
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
         warn(ctx, obj);

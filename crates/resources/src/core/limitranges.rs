@@ -141,6 +141,7 @@ fn check_one(e: &mut ErrorList, path: &Path, item: &Value, name: &str) {
 
 fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    crate::shared::rules::known_finalizers(&mut e, obj);
     let mut seen = BTreeSet::new();
     for (i, item) in obj.at("spec").items("limits").iter().enumerate() {
         let path = Path::new("spec").child("limits").index(i);
@@ -172,8 +173,17 @@ impl Strategy for LimitRanges {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         check(new)
+    }
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
     fn columns(&self) -> &'static [Column] {
         columns::LIMITRANGES

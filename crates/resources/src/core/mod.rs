@@ -23,3 +23,5 @@ mod service_rules;
 pub(crate) mod service_validation;
 pub mod serviceaccounts;
 pub mod services;
+mod tls_secrets;
+mod volume_source;

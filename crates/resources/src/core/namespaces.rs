@@ -5,6 +5,7 @@ use crate::cluster_scoped;
 use crate::common::{age_cell, carry_over, default_str, object_subresource};
 use crate::fields::Fields;
 use crate::shared::print;
+use crate::shared::rules::known_finalizers;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object, validation};
@@ -66,10 +67,19 @@ impl Strategy for Namespaces {
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let mut e = ErrorList::new();
+        known_finalizers(&mut e, obj);
         let path = Path::new("spec").child("finalizers");
         for f in obj.at("spec").strings("finalizers") {
             check_finalizer(&mut e, &path, f);
         }
+        e
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn validate_update(&self, ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
+        let mut e = self.validate(ctx, new);
+        known_finalizers(&mut e, new);
         e
     }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -125,7 +135,9 @@ impl Strategy for NamespaceStatus {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         let mut e = ErrorList::new();
-        let (path, phase) = (Path::new("status").child("phase"), new.at("status").s("phase"));
+        known_finalizers(&mut e, new);
+        // Upstream names the field as Go does.
+        let (path, phase) = (Path::new("status").child("Phase"), new.at("status").s("phase"));
         if object::is_deleting(new) {
             if phase != "Terminating" {
                 e.invalid(&path, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
@@ -158,6 +170,7 @@ impl Strategy for NamespaceFinalize {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         let mut e = ErrorList::new();
+        known_finalizers(&mut e, new);
         let path = Path::new("spec").child("finalizers");
         for (i, f) in new.at("spec").strings("finalizers").into_iter().enumerate() {
             check_finalizer(&mut e, &path.index(i), f);

@@ -7,6 +7,7 @@ use crate::common::{age_cell, carry_over, object_subresource};
 use crate::fields::Fields;
 use crate::ip;
 use crate::shared::print;
+use crate::shared::rules::known_finalizers;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
@@ -75,6 +76,7 @@ fn check_resources(e: &mut ErrorList, obj: &Value) {
 
 fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    known_finalizers(&mut e, obj);
     let spec = obj.at("spec");
     check_taints(&mut e, spec);
     check_resources(&mut e, obj);
@@ -89,12 +91,49 @@ fn check(obj: &Value) -> ErrorList {
         if families.len() < 2 || cidrs.len() > 2 {
             e.invalid(&path, spec.at("podCIDRs"), "may specify no more than one CIDR for each IP family");
         }
+        let mut seen = BTreeSet::new();
+        for (i, cidr) in cidrs.iter().enumerate() {
+            if !seen.insert(cidr) {
+                e.duplicate(&path.index(i), *cidr);
+            }
+        }
     }
     e
 }
 
+/// Checks where a kubelet's configuration is to come from, or came from: the feature is gone, its rules are kept
+/// (rule: core `validateNodeConfigSourceSpec`, `validateNodeConfigSourceStatus`).
+fn check_config_source(e: &mut ErrorList, path: &Path, source: &Value, in_spec: bool) {
+    let Some(map) = source.sub("configMap") else {
+        e.invalid(path, Raw("{\"ConfigMap\":null}".to_owned()), "exactly one reference subfield must be non-nil");
+        return;
+    };
+    let path = path.child("configMap");
+    for field in ["uid", "resourceVersion"] {
+        if in_spec && !map.s(field).is_empty() {
+            e.forbidden(&path.child(field), format!("{field} must not be set in spec"));
+        }
+        if !in_spec && map.s(field).is_empty() {
+            e.required(&path.child(field), format!("{field} must be set in status"));
+        }
+    }
+    type Rule = fn(&str) -> Vec<String>;
+    const FIELDS: [(&str, Rule); 3] = [
+        ("namespace", |s| validation::dns_label(s, false)),
+        ("name", |s| validation::dns_subdomain(s, false)),
+        ("kubeletConfigKey", validation::config_map_key),
+    ];
+    for (field, rule) in FIELDS {
+        match map.s(field) {
+            "" => e.required(&path.child(field), format!("{field} must be set")),
+            value => checks::invalid_each(e, &path.child(field), value, rule(value)),
+        }
+    }
+}
+
 fn check_update(new: &Value, old: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    known_finalizers(&mut e, new);
     check_resources(&mut e, new);
     let mut seen = BTreeSet::new();
     for (i, a) in new.at("status").items("addresses").iter().enumerate() {
@@ -104,13 +143,26 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
         }
     }
     let (spec, was) = (new.at("spec"), old.at("spec"));
-    if was.has("podCIDRs") && spec.at("podCIDRs") != was.at("podCIDRs") {
+    let (cidrs, before) = (spec.strings("podCIDRs"), was.strings("podCIDRs"));
+    let changes = match cidrs.len() == before.len() {
+        true => cidrs.iter().zip(&before).filter(|(a, b)| a != b).count(),
+        false => usize::from(!before.is_empty()),
+    };
+    for _ in 0..changes {
         let why = "node updates may not change podCIDR except from \"\" to valid";
         e.forbidden(&Path::new("spec").child("podCIDRs"), why);
     }
     if !was.s("providerID").is_empty() && spec.s("providerID") != was.s("providerID") {
         let why = "node updates may not change providerID except from \"\" to valid";
         e.forbidden(&Path::new("spec").child("providerID"), why);
+    }
+    if let Some(source) = spec.sub("configSource") {
+        check_config_source(&mut e, &Path::new("spec").child("configSource"), source, true);
+    }
+    for field in ["assigned", "active", "lastKnownGood"] {
+        if let Some(source) = new.at("status").at("config").sub(field) {
+            check_config_source(&mut e, &Path::new("status").child("config").child(field), source, false);
+        }
     }
     check_taints(&mut e, spec);
     if spec.s("externalID") != was.s("externalID") {
@@ -172,9 +224,15 @@ impl Strategy for Nodes {
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["status"]);
+        if old.at("spec").sub("configSource").is_none() {
+            object::remove(new, &["spec", "configSource"]);
+        }
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = check(new);
@@ -245,6 +303,9 @@ impl Strategy for NodeStatus {
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);
+        if old.at("status").sub("config").is_none() {
+            object::remove(new, &["status", "config"]);
+        }
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         check_update(new, old)

@@ -1,12 +1,12 @@
 //! What is wrong with a PersistentVolume (rule: core validation `ValidatePersistentVolumeSpec`).
 
-use super::resource_names;
+use super::{resource_names, volume_source};
 use crate::checks;
 use crate::fields::Fields;
 use crate::shared::internal::{Field, Show, Type};
 use crate::shared::pod::{volume_plugins as plugins, volumes};
 use serde_json::Value;
-use steersman_apimachinery::{ErrorList, Path};
+use steersman_apimachinery::{ErrorList, Path, object};
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
@@ -69,15 +69,25 @@ fn secret_reference(e: &mut ErrorList, v: &Value, at: &Path, field: &str) {
     }
 }
 
-fn iscsi(e: &mut ErrorList, v: &Value, at: &Path) {
-    // The pod's form has a reference by name only; the rest is the same.
-    let mut plain = v.clone();
-    if let Some(m) = plain.as_object_mut()
-        && let Some(secret) = m.get_mut("secretRef").and_then(Value::as_object_mut)
-    {
-        secret.remove("namespace");
+/// The same, where the names are checked too (rule: core `validatePVSecretReference`).
+fn checked_secret_reference(e: &mut ErrorList, v: &Value, at: &Path, field: &str) {
+    let Some(secret) = v.sub(field) else { return };
+    type Rule = fn(&mut ErrorList, &Path, &str);
+    const KEYS: [(&str, Rule); 2] = [("name", checks::subdomain), ("namespace", checks::label)];
+    for (key, rule) in KEYS {
+        let at = at.child(field).child(key);
+        match secret.s(key) {
+            "" => e.required(&at, ""),
+            name => rule(e, &at, name),
+        }
     }
-    plugins::iscsi(e, &plain, at);
+}
+
+fn iscsi(e: &mut ErrorList, v: &Value, at: &Path) {
+    plugins::iscsi(e, v, at);
+    if v.sub("secretRef").is_some_and(|s| s.s("name").is_empty()) {
+        e.required(&at.child("secretRef").child("name"), "");
+    }
 }
 
 fn cinder(e: &mut ErrorList, v: &Value, at: &Path) {
@@ -126,7 +136,7 @@ fn csi(e: &mut ErrorList, v: &Value, at: &Path) {
     for field in
         ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"]
     {
-        secret_reference(e, v, at, field);
+        checked_secret_reference(e, v, at, field);
     }
 }
 
@@ -166,12 +176,14 @@ pub(crate) fn spec(e: &mut ErrorList, spec: &Value, inline: bool, path: &Path) {
     let mut count = 0;
     for (name, check) in SOURCES {
         let Some(source) = spec.sub(name) else { continue };
-        if count > 0 {
-            e.forbidden(&path.child(name), "may not specify more than 1 volume type");
+        // Upstream names two of them differently, and lets one come beside others.
+        if count > 0 && *name != "flexVolume" {
+            let shown = if *name == "cephfs" { "cephFS" } else { name };
+            e.forbidden(&path.child(shown), "may not specify more than 1 volume type");
             continue;
         }
         count += 1;
-        check(e, source, &path.child(name));
+        check(e, source, &path.child(if *name == "gcePersistentDisk" { "persistentDisk" } else { name }));
         if *name == "local" && !has_affinity {
             e.required(&affinity, "Local volume requires node affinity");
         }
@@ -213,6 +225,7 @@ fn capacity(e: &mut ErrorList, spec: &Value, at: &Path) {
         e.not_supported(at, spec.at("capacity"), &["storage"]);
     }
     for (name, value) in all {
+        resource_names::check_basic(e, &at.key(name), value);
         resource_names::check_positive(e, &at.key(name), value);
     }
 }
@@ -261,35 +274,165 @@ fn classes_and_mode(e: &mut ErrorList, spec: &Value, inline: bool, path: &Path) 
     }
 }
 
+/// Types that know the annotation with mount options (rule: `pkg/volume/validation`).
+const WITH_MOUNT_OPTIONS: &[&str] = &[
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "iscsi",
+    "cinder",
+    "cephfs",
+    "azureFile",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
+];
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
+
+/// Refuses the annotation with mount options where the type does not know it.
+pub(super) fn mount_options(e: &mut ErrorList, obj: &Value) {
+    let known = WITH_MOUNT_OPTIONS.iter().any(|t| obj.at("spec").sub(t).is_some());
+    if !known && object::annotation(obj, MOUNT_OPTIONS).is_some() {
+        let at = Path::new("metadata").child("annotations").child(MOUNT_OPTIONS);
+        e.forbidden(&at, "may not specify mount options for this volume type");
+    }
+}
+
+/// The keys of an affinity with labels of nodes that have stable names by now in their stable form, where that is what
+/// changed.
+fn with_stable_keys(was: &Value, is: &Value) -> Value {
+    const STABLE: &[(&str, &str)] = &[
+        ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+        ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+        ("beta.kubernetes.io/os", "kubernetes.io/os"),
+        ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+        ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ];
+    match (was, is) {
+        (Value::Object(a), Value::Object(b)) => Value::Object(
+            a.iter()
+                .map(|(k, v)| {
+                    let new = b.get(k).unwrap_or(&Value::Null);
+                    let renamed = k == "key" && STABLE.iter().any(|(old, stable)| v == old && new == stable);
+                    (k.clone(), if renamed { new.clone() } else { with_stable_keys(v, new) })
+                })
+                .collect(),
+        ),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).map(|(v, new)| with_stable_keys(v, new)).collect()
+        }
+        _ => was.clone(),
+    }
+}
+
 /// What may not change.
 pub(super) fn update(e: &mut ErrorList, new: &Value, old: &Value) {
     let (spec, was) = (new.at("spec"), old.at("spec"));
-    let source = |s: &Value, other: &Value| {
-        let mut all: Vec<(&str, Value)> = SOURCES.iter().filter_map(|(n, _)| Some((*n, s.sub(n)?.clone()))).collect();
-        // A secret for expanding the volume may be added.
-        for (name, value) in &mut all {
-            if *name == "csi"
-                && other.at("csi").sub("controllerExpandSecretRef").is_none()
-                && let Some(m) = value.as_object_mut()
-            {
-                m.remove("controllerExpandSecretRef");
-            }
-        }
-        all
+    let sources = |s: &Value| {
+        let all = SOURCES.iter().filter_map(|(n, _)| Some(((*n).to_owned(), s.sub(n)?.clone())));
+        Value::Object(all.collect())
     };
-    if source(spec, was) != source(was, was) {
+    let (mut is, before) = (sources(spec), sources(was));
+    // A secret for expanding the volume may be added.
+    if was.sub("csi").is_some_and(|c| c.sub("controllerExpandSecretRef").is_none()) {
+        object::remove(&mut is, &["csi", "controllerExpandSecretRef"]);
+    }
+    if is != before {
+        let diff = volume_source::diff(&before, &is);
         e.forbidden(
             &Path::new("spec").child("persistentvolumesource"),
-            "spec.persistentvolumesource is immutable after creation",
+            format!("spec.persistentvolumesource is immutable after creation\n{diff}"),
         );
     }
     checks::immutable(e, &Path::new("volumeMode"), spec.at("volumeMode"), was.at("volumeMode"));
     if was.sub("nodeAffinity").is_some() {
         let (is, before) = (spec.at("nodeAffinity"), was.at("nodeAffinity"));
-        checks::immutable_shown(e, &Path::new("nodeAffinity"), is, before, Show(AFFINITY, is));
+        if with_stable_keys(before, is) != *is {
+            let why = format!("{}, except for updating from beta label to GA", checks::IMMUTABLE);
+            let at = Path::new("nodeAffinity");
+            if is.is_null() { e.invalid(&at, is, why) } else { e.invalid(&at, Show(AFFINITY, is), why) }
+        }
     }
     if was.opt_s("volumeAttributesClassName").is_some() && spec.opt_s("volumeAttributesClassName").is_none() {
         let at = Path::new("spec").child("volumeAttributesClassName");
         e.forbidden(&at, "update from non-nil value to nil is forbidden");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn volume(spec: Value) -> Value {
+        let mut all = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+        if let (Some(all), Value::Object(more)) = (all.as_object_mut(), spec) {
+            all.extend(more);
+        }
+        json!({"metadata": {"annotations": {}}, "spec": all})
+    }
+
+    #[test]
+    fn volumes() {
+        let check = |more: Value, want: &[&str]| {
+            let mut e = ErrorList::new();
+            spec(&mut e, volume(more).at("spec"), false, &Path::new("spec"));
+            assert_eq!(e.0.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
+        };
+        check(json!({"gcePersistentDisk": {}}), &["spec.persistentDisk.pdName: Required value"]);
+        check(
+            json!({"nfs": {"server": "s", "path": "/"}, "cephfs": {}}),
+            &["spec.cephFS: Forbidden: may not specify more than 1 volume type"],
+        );
+        check(
+            json!({"nfs": {"server": "s", "path": "/"}, "flexVolume": {}}),
+            &["spec.flexVolume.driver: Required value"],
+        );
+        check(
+            json!({"nfs": {"server": "s", "path": "/"}, "capacity": {"storage": "-1"}}),
+            &[
+                "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+                "spec.capacity[storage]: Invalid value: \"-1\": must be greater than zero",
+            ],
+        );
+        check(
+            json!({"iscsi": {"targetPortal": "p", "iqn": "iqn.2024-01.com.example:s", "lun": 0, "secretRef": {}}}),
+            &["spec.iscsi.secretRef.name: Required value"],
+        );
+    }
+
+    #[test]
+    fn changes() {
+        let check = |old: Value, new: Value, want: &[&str]| {
+            let mut e = ErrorList::new();
+            update(&mut e, &volume(new), &volume(old));
+            assert_eq!(e.0.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
+        };
+        let affinity = |key: &str| {
+            let term = json!({"matchExpressions": [{"key": key, "operator": "Exists"}]});
+            json!({"nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}})
+        };
+        check(affinity("beta.kubernetes.io/os"), affinity("kubernetes.io/os"), &[]);
+        check(
+            affinity("a"),
+            affinity("b"),
+            &[
+                "nodeAffinity: Invalid value: {\"Required\":{\"NodeSelectorTerms\":[{\"MatchExpressions\":[{\"Key\":\"b\",\"Operator\":\"Exists\",\"Values\":null}],\"MatchFields\":null}]}}: field is immutable, except for updating from beta label to GA",
+            ],
+        );
+        check(
+            json!({"hostPath": {"path": "/a"}}),
+            json!({"hostPath": {"path": "/b"}}),
+            &[
+                "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n@@ -2,7 +2,7 @@\n  \"GCEPersistentDisk\": null,\n  \"AWSElasticBlockStore\": null,\n  \"HostPath\": {\n-  \"Path\": \"/a\",\n+  \"Path\": \"/b\",\n   \"Type\": null\n  },\n  \"Glusterfs\": null,\n",
+            ],
+        );
+        let plain = json!({"csi": {"driver": "d", "volumeHandle": "h"}});
+        let mut expandable = plain.clone();
+        object::set(&mut expandable, &["csi", "controllerExpandSecretRef"], json!({"name": "s", "namespace": "n"}));
+        check(plain, expandable, &[]);
     }
 }

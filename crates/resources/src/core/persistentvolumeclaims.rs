@@ -6,6 +6,7 @@ use crate::common::{age_cell, carry_over, default_str, object_subresource};
 use crate::fields::Fields;
 use crate::shared::pod::internal::CLAIM_SPEC;
 use crate::shared::quantity::amount;
+use crate::shared::rules::known_finalizers;
 use crate::shared::{claim_template, internal, print, volume_warnings};
 use crate::{checks, namespaced};
 use serde_json::{Value, json};
@@ -41,14 +42,15 @@ fn usable(source: &Value) -> bool {
 /// Brings the older and the newer field for a data source in line (rule: `pkg/api/persistentvolumeclaim`).
 fn align_data_sources(obj: &mut Value, old: Option<&Value>) {
     let was = |field: &str| old.is_some_and(|o| o.at("spec").sub(field).is_some());
+    if !was("dataSourceRef") && !obj.at("spec").at("dataSourceRef").s("namespace").is_empty() {
+        object::remove(obj, &["spec", "dataSourceRef"]);
+    }
     if !was("dataSource")
+        && !was("dataSourceRef")
         && obj.at("spec").sub("dataSource").is_some_and(|s| !usable(s))
         && obj.at("spec").sub("dataSourceRef").is_none()
     {
         object::remove(obj, &["spec", "dataSource"]);
-    }
-    if !was("dataSourceRef") && !obj.at("spec").at("dataSourceRef").s("namespace").is_empty() {
-        object::remove(obj, &["spec", "dataSourceRef"]);
     }
     let copy = |s: &Value| json!({"apiGroup": s.at("apiGroup"), "kind": s.s("kind"), "name": s.s("name")});
     match (obj.at("spec").sub("dataSource").map(copy), obj.at("spec").sub("dataSourceRef").map(copy)) {
@@ -60,13 +62,8 @@ fn align_data_sources(obj: &mut Value, old: Option<&Value>) {
 
 fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
-    let (spec, path) = (obj.at("spec"), Path::new("spec"));
-    claim_template::claim_spec(&mut e, spec, &path);
-    if let (Some(a), Some(b)) = (spec.sub("dataSource"), spec.sub("dataSourceRef"))
-        && ["apiGroup", "kind", "name"].iter().any(|f| a.s(f) != b.s(f))
-    {
-        e.invalid(&path, json!({}), "must match dataSourceRef");
-    }
+    known_finalizers(&mut e, obj);
+    claim_template::claim_spec(&mut e, obj.at("spec"), &Path::new("spec"));
     e
 }
 
@@ -88,7 +85,10 @@ fn comparable(spec: &Value) -> Value {
 }
 
 fn check_update(new: &Value, old: &Value) -> ErrorList {
+    // Upstream checks all once more with the changes, and tells every mistake twice.
     let mut e = check(new);
+    known_finalizers(&mut e, new);
+    e.extend(check(new));
     let (mut is, mut was) = (new.at("spec").clone(), old.at("spec").clone());
     let bound = new.at("status").s("phase") == "Bound";
     if was.s("volumeName").is_empty() {
@@ -118,10 +118,11 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
         e.forbidden(&Path::new("spec"), format!("{SPEC_IMMUTABLE}\n{}", internal::diff(CLAIM_SPEC, &was, &is)));
     }
     let size = ["spec", "resources", "requests", "storage"];
-    if let (Some(a), Some(b)) = (storage(new, &size), storage(old, &size)) {
-        let least = storage(old, &["status", "capacity", "storage"]);
-        // What has no capacity yet may shrink to anything.
-        if a < b && least.map_or(a.sign() <= 0, |l| a <= l) {
+    if let Some(b) = storage(old, &size) {
+        // What asks for nothing any more shrinks too; what has no capacity yet may shrink to anything.
+        let a = storage(new, &size).unwrap_or_default();
+        let least = storage(old, &["status", "capacity", "storage"]).unwrap_or_default();
+        if a < b && a <= least {
             let path = Path::new("spec").child("resources").child("requests").child("storage");
             e.forbidden(&path, "field can not be less than status.capacity");
         }
@@ -142,6 +143,14 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
         _ => {}
     }
     e
+}
+
+fn warn(ctx: &Context, obj: &Value) {
+    if object::annotation(obj, CLASS_ANNOTATION).is_some() {
+        let why = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+        ctx.warn(format!("metadata.annotations[{CLASS_ANNOTATION}]: {why}"));
+    }
+    volume_warnings::claim(ctx, obj.at("spec"), &Path::new("spec"));
 }
 
 /// What a resize of a claim may say about itself.
@@ -166,19 +175,13 @@ fn check_resized(e: &mut ErrorList, path: &Path, name: &str) -> bool {
 /// Checks a status (rule: core `ValidatePersistentVolumeClaimStatusUpdate`).
 fn check_status(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    known_finalizers(&mut e, obj);
     if obj.at("spec").items("accessModes").is_empty() {
         e.required(&Path::new("Spec").child("accessModes"), "");
     }
     let (status, path) = (obj.at("status"), Path::new("status"));
-    let negative = |e: &mut ErrorList, at: &Path, value: &Value| {
-        let count = amount(value).map(|q| q.value()).filter(|n| *n < 0);
-        if let Some(count) = count {
-            e.invalid(at, count, "must be a valid resource quantity");
-        }
-        count.is_some()
-    };
     for (name, value) in status.entries("capacity") {
-        negative(&mut e, &path.child("capacity").key(name), value);
+        resource_names::check_basic(&mut e, &path.child("capacity").key(name), value);
     }
     // Upstream leaves out the last letters of the field's name.
     let at = path.child("allocatedResourceStatus");
@@ -190,7 +193,7 @@ fn check_status(obj: &Value) -> ErrorList {
     }
     let at = path.child("allocatedResources");
     for (name, value) in status.entries("allocatedResources") {
-        if check_resized(&mut e, &at, name) && !negative(&mut e, &at.key(name), value) {
+        if check_resized(&mut e, &at, name) && resource_names::check_basic(&mut e, &at.key(name), value) {
             resource_names::check_amount(&mut e, &at.key(name), "storage", value);
         }
     }
@@ -218,14 +221,17 @@ impl Strategy for PersistentVolumeClaims {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         check_update(new, old)
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
-        volume_warnings::claim(ctx, obj.at("spec"), &Path::new("spec"));
+        warn(ctx, obj);
     }
     fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
-        volume_warnings::claim(ctx, new.at("spec"), &Path::new("spec"));
+        warn(ctx, new);
     }
     fn returns_deleted_object(&self) -> bool {
         true

@@ -7,6 +7,7 @@ use crate::fields::Fields;
 use crate::shared::pod_warnings::old_node_label;
 use crate::shared::print;
 use crate::shared::quantity::amount;
+use crate::shared::rules::known_finalizers;
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
@@ -109,6 +110,13 @@ fn warn(ctx: &Context, obj: &Value) {
     }
 }
 
+fn check(obj: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    known_finalizers(&mut e, obj);
+    validation::spec(&mut e, obj.at("spec"), false, &Path::new("spec"));
+    e
+}
+
 /// The strategy of `persistentvolumes`.
 pub struct PersistentVolumes;
 
@@ -126,12 +134,20 @@ impl Strategy for PersistentVolumes {
         carry_over(new, old, &["status"]);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
-        let mut e = ErrorList::new();
-        validation::spec(&mut e, obj.at("spec"), false, &Path::new("spec"));
+        let mut e = check(obj);
+        validation::mount_options(&mut e, obj);
         e
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn validate_update(&self, ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = self.validate(ctx, new);
+        // Upstream checks all once more with the changes, and tells every mistake twice.
+        e.extend(check(new));
         validation::update(&mut e, new, old);
         e
     }
@@ -195,6 +211,11 @@ impl Strategy for PersistentVolumeStatus {
         if is.s("phase") != was.s("phase") && same_time {
             object::set(new, &["status", "lastPhaseTransitionTime"], second(ctx));
         }
+    }
+    fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
+        let mut e = ErrorList::new();
+        known_finalizers(&mut e, new);
+        e
     }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["spec"]

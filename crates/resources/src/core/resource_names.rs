@@ -111,6 +111,16 @@ pub(crate) fn check_amount(e: &mut ErrorList, path: &Path, name: &str, value: &V
     }
 }
 
+/// Checks that an amount is not negative, in the words for amounts that are no limits of anything
+/// (rule: core `validateBasicResource`).
+pub(super) fn check_basic(e: &mut ErrorList, path: &Path, value: &Value) -> bool {
+    let negative = amount(value).map(|q| q.value()).filter(|n| *n < 0);
+    if let Some(n) = negative {
+        e.invalid(path, n, "must be a valid resource quantity");
+    }
+    negative.is_none()
+}
+
 /// Checks that an amount is more than nothing.
 pub(crate) fn check_positive(e: &mut ErrorList, path: &Path, value: &Value) -> bool {
     let Some(q) = amount(value) else { return true };

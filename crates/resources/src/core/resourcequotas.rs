@@ -4,7 +4,9 @@ use super::{columns, resource_names};
 use crate::common::{age_cell, carry_over, object_subresource};
 use crate::fields::Fields;
 use crate::namespaced;
+use crate::shared::internal::{Field, Show, Type};
 use crate::shared::print;
+use crate::shared::rules::known_finalizers;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, object};
@@ -25,6 +27,11 @@ const SCOPES: &[&str] = &[
     "VolumeAttributesClass",
 ];
 const EXISTS_ONLY: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+
+const SELECTOR: &[Field] = &[Field(
+    "matchExpressions",
+    Type::List(&[Field("scopeName", Type::Text), Field("operator", Type::Text), Field("values", Type::Plain)]),
+)];
 
 fn defaults(obj: &mut Value) {
     for path in ["/spec/hard", "/status/hard", "/status/used"] {
@@ -63,6 +70,7 @@ fn check_lists(e: &mut ErrorList, path: &Path, list: &Value) {
 
 fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    known_finalizers(&mut e, obj);
     let (spec, path) = (obj.at("spec"), Path::new("spec"));
     check_lists(&mut e, &path.child("hard"), spec.at("hard"));
     let hard: Vec<&str> =
@@ -89,7 +97,7 @@ fn check(obj: &Value) -> ErrorList {
             e.invalid(&at.child("scopeName"), scope, "unsupported scope");
         }
         for _ in hard.iter().filter(|r| !fits(scope, r)) {
-            e.invalid(&at, spec.at("scopeSelector"), "unsupported scope applied to resource");
+            e.invalid(&at, Show(SELECTOR, spec.at("scopeSelector")), "unsupported scope applied to resource");
         }
         let plain = ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"];
         if plain.contains(&scope) && operator != "Exists" {
@@ -104,7 +112,7 @@ fn check(obj: &Value) -> ErrorList {
             }
             "Exists" | "DoesNotExist" => {
                 if req.has("values") {
-                    let why = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector";
+                    let why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
                     e.invalid(&at.child("values"), req.at("values"), why);
                 }
             }
@@ -186,6 +194,7 @@ impl Strategy for ResourceQuotaStatus {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         let mut e = ErrorList::new();
+        known_finalizers(&mut e, new);
         for list in ["hard", "used"] {
             check_lists(&mut e, &Path::new("status").child(list), new.at("status").at(list));
         }

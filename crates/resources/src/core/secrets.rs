@@ -1,11 +1,12 @@
 //! `secrets` (rule: `pkg/registry/core/secret`).
 
-use super::columns;
 use super::configmaps::{MAX_SIZE, check_immutable, decoded_len};
+use super::{columns, tls_secrets};
 use crate::common::{age_cell, default_str};
 use crate::fields::Fields;
 use crate::namespaced;
 use crate::shared::print;
+use crate::shared::rules::known_finalizers;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -18,6 +19,7 @@ const SERVICE_ACCOUNT: &str = "kubernetes.io/service-account.name";
 
 fn check(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
+    known_finalizers(&mut e, obj);
     let data = Path::new("data");
     let mut total = 0;
     for (key, value) in obj.entries("data") {
@@ -129,8 +131,12 @@ impl Strategy for Secrets {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let mut e = ErrorList::new();
+        known_finalizers(&mut e, new);
         crate::checks::immutable(&mut e, &Path::new("type"), new.at("type"), old.at("type"));
         check_immutable(&mut e, new, old, &["data"]);
         e.extend(check(new));
@@ -162,10 +168,7 @@ fn warn_about_tls(ctx: &Context, obj: &Value) {
         return;
     }
     let part = |key: &str| STANDARD.decode(obj.at("data").s(key)).unwrap_or_default();
-    for (key, what) in [("tls.crt", "certificate"), ("tls.key", "key")] {
-        if !String::from_utf8_lossy(&part(key)).contains("-----BEGIN") {
-            ctx.warn(format!("tls: failed to find any PEM data in {what} input"));
-            return;
-        }
+    if let Some(problem) = tls_secrets::problem(&part("tls.crt"), &part("tls.key")) {
+        ctx.warn(problem);
     }
 }

@@ -53,7 +53,12 @@ fn check(spec: &Value) -> ErrorList {
 
 async fn bind(cluster: &dyn Cluster, namespace: &str, account: &str, target: &Value) -> Result<Bound, Status> {
     let (api_version, kind, name) = (target.s("apiVersion"), target.s("kind"), target.s("name"));
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    // What is no version of a group counts as none (rule: `schema.FromAPIVersionAndKind`).
+    let (group, version) = match api_version.split_once('/') {
+        None => ("", api_version),
+        Some((_, version)) if version.contains('/') => ("", ""),
+        Some(parts) => parts,
+    };
     let mut bound = Bound::default();
     let uid = match (group, kind) {
         ("", "Pod") => {
@@ -88,8 +93,8 @@ async fn bind(cluster: &dyn Cluster, namespace: &str, account: &str, target: &Va
             uid
         }
         _ => {
-            let gv = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-            return Err(Status::bad_request(format!("cannot bind token to object of type {gv}, Kind={kind}")));
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(Status::bad_request(why));
         }
     };
     let wanted = target.s("uid");

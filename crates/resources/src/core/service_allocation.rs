@@ -282,15 +282,17 @@ fn node_ports(svc: &mut Value, old: Option<&Value>, op: &mut PortOperation) -> R
     }
     if needs_health_check(svc) {
         let wanted = svc.at("spec").int("healthCheckNodePort").unwrap_or(0);
+        // Only for new Services does upstream make it an internal error.
+        let failure = |why: String| if old.is_none() { Status::internal(why) } else { plain_failure(why) };
         if wanted == 0 {
             let next = NODE_PORTS
                 .allocate_next(op)
-                .map_err(|e| plain_failure(format!("failed to allocate a HealthCheck NodePort {wanted}: {e}")))?;
+                .map_err(|e| failure(format!("failed to allocate a HealthCheck NodePort {wanted}: {e}")))?;
             object::set(svc, &["spec", "healthCheckNodePort"], i64::from(next));
         } else if !u16::try_from(wanted).is_ok_and(|p| had.contains(&p)) {
-            NODE_PORTS.allocate(op, wanted).map_err(|e| {
-                plain_failure(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}"))
-            })?;
+            NODE_PORTS
+                .allocate(op, wanted)
+                .map_err(|e| failure(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}")))?;
         }
     }
     let now: BTreeSet<u16> = ports_of(svc).into_iter().collect();

@@ -4,6 +4,7 @@ use super::service_rules::{externally_accessible, is_headless, needs_health_chec
 use crate::checks::{self, Raw};
 use crate::fields::Fields;
 use crate::ip;
+use crate::shared::rules::known_finalizers;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
@@ -11,7 +12,6 @@ use steersman_apimachinery::{ErrorList, Path, object, validation};
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 const MODE: &str = "service.kubernetes.io/topology-mode";
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
-const KUBELET_PORT: i64 = 10250;
 const LB_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 const SET_ONCE: &str = "may not change once set";
 
@@ -23,6 +23,7 @@ pub(super) fn service(svc: &Value, old: Option<&Value>) -> ErrorList {
     if !e.is_empty() {
         return e;
     }
+    known_finalizers(&mut e, svc);
     let (spec, path) = (svc.at("spec"), Path::new("spec"));
     let annotations = Path::new("metadata").child("annotations");
     if let (Some(hints), Some(mode)) = (object::annotation(svc, HINTS), object::annotation(svc, MODE))
@@ -78,12 +79,6 @@ fn by_type(e: &mut ErrorList, spec: &Value, kind: &str, headless: bool) {
     let first = path.child("clusterIPs").index(0);
     match kind {
         "LoadBalancer" => {
-            for (i, p) in spec.items("ports").iter().enumerate() {
-                if p.int("port") == Some(KUBELET_PORT) {
-                    let why = format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
-                    e.invalid(&path.child("ports").index(i), KUBELET_PORT, why);
-                }
-            }
             if headless {
                 e.invalid(&first, "None", "may not be set to 'None' for LoadBalancer services");
             }
@@ -338,24 +333,24 @@ pub(super) fn update(svc: &Value, old: &Value) -> ErrorList {
     if !e.is_empty() {
         return e;
     }
+    known_finalizers(&mut e, svc);
     let external = spec_type(svc) == "ExternalName" || spec_type(old) == "ExternalName";
     let kept_headless = is_headless(svc) && is_headless(old);
     if !external && !kept_headless {
         list_change(&mut e, svc, old, "clusterIPs", "primary clusterIP can not be unset", "secondary clusterIP");
     }
-    let dual_headless = |s: &Value| is_headless(s) && !s.at("spec").has("selector");
-    let kept_dual_headless = dual_headless(svc) && dual_headless(old);
-    if !external && !kept_dual_headless {
+    // Services without an address may change their families, and so may those that get or lose theirs.
+    if !external && !is_headless(svc) && !is_headless(old) {
         list_change(&mut e, svc, old, "ipFamilies", "primary ipFamily can not be unset", "secondary ipFamily");
     }
     load_balancer_class(&mut e, svc.at("spec"), Some(old.at("spec")));
-    e.extend(service(svc, Some(old)));
     if needs_health_check(svc) && needs_health_check(old) {
         let port = |s: &Value| s.at("spec").int("healthCheckNodePort").unwrap_or(0);
         if port(svc) != port(old) && port(old) != 0 {
             e.forbidden(&Path::new("spec").child("healthCheckNodePort"), checks::IMMUTABLE);
         }
     }
+    e.extend(service(svc, Some(old)));
     e
 }
 
@@ -387,6 +382,7 @@ fn list_change(e: &mut ErrorList, svc: &Value, old: &Value, field: &str, unset: 
 
 /// All that is wrong with a load balancer's status (rule: `ValidateLoadBalancerStatus`).
 pub(super) fn load_balancer_status(e: &mut ErrorList, path: &Path, svc: &Value, old: &Value) {
+    known_finalizers(e, svc);
     let ingress = path.child("ingress");
     let items = |s: &Value| s.at("status").at("loadBalancer").items("ingress").to_vec();
     let new = items(svc);
@@ -436,20 +432,25 @@ pub(super) fn warnings(svc: &Value) -> Vec<String> {
         let p = path.child(field);
         spec.strings(field).into_iter().enumerate().flat_map(move |(i, v)| validation::ip_warnings(&p.index(i), v))
     };
-    if is_headless(svc) {
-        if !spec.s("loadBalancerIP").is_empty() {
-            out.push("spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"".into());
-        }
-        if spec.has("externalIPs") {
-            out.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".into());
-        }
-        if spec.s("sessionAffinity") != "None" {
-            out.push("spec.SessionAffinity is ignored when spec.clusterIP is \"None\"".into());
-        }
-    } else if kind != "ExternalName" {
+    if !matches!(spec.s("clusterIP"), "" | "None") {
         out.extend(ips("clusterIPs"));
     }
+    let headless = kind == "ClusterIP" && spec.s("clusterIP") == "None";
+    if headless {
+        for (field, ignored) in [
+            ("loadBalancerIP", !spec.s("loadBalancerIP").is_empty()),
+            ("externalIPs", spec.has("externalIPs")),
+            ("SessionAffinity", spec.s("sessionAffinity") != "None"),
+        ] {
+            if ignored {
+                out.push(format!("spec.{field} is ignored for headless services"));
+            }
+        }
+    }
     out.extend(ips("externalIPs"));
+    if spec.has("externalIPs") && !headless && kind != "ExternalName" {
+        out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
+    }
     out.extend(validation::ip_warnings(&path.child("loadBalancerIP"), spec.s("loadBalancerIP")));
     for (i, cidr) in spec.strings("loadBalancerSourceRanges").iter().enumerate() {
         out.extend(validation::cidr_warnings(&path.child("loadBalancerSourceRanges").index(i), cidr));
@@ -462,9 +463,6 @@ pub(super) fn warnings(svc: &Value) -> Vec<String> {
     }
     if spec.s("trafficDistribution") == "PreferClose" {
         out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".into());
-    }
-    if spec.has("externalIPs") {
-        out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
     }
     out
 }
@@ -497,10 +495,7 @@ mod tests {
         );
         check(json!({"type": "ExternalName"}), &["spec.externalName: Required value"]);
         check(json!({"type": "ExternalName", "externalName": "x.example.com."}), &[]);
-        check(
-            json!({"type": "LoadBalancer", "ports": [{"port": 10250}]}),
-            &["spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet"],
-        );
+        check(json!({"type": "LoadBalancer", "ports": [{"port": 10250}]}), &[]);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use crate::common::age_cell;
 use crate::fields::Fields;
 use crate::namespaced;
 use crate::shared::print;
+use crate::shared::rules::known_finalizers;
 use serde_json::{Value, json};
-use steersman_apimachinery::object;
+use steersman_apimachinery::{ErrorList, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, SubBehaviour, Subresource};
 
 static INFO: ResourceInfo = ResourceInfo {
@@ -47,6 +48,19 @@ impl Strategy for ServiceAccounts {
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, _old: &Value) {
         clean(new);
+    }
+    fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
+        let mut e = ErrorList::new();
+        known_finalizers(&mut e, obj);
+        e
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn validate_update(&self, ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
+        let mut e = self.validate(ctx, new);
+        known_finalizers(&mut e, new);
+        e
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
         warn(ctx, obj);

@@ -51,6 +51,9 @@ impl Strategy for Services {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         service_validation::service(obj, None)
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         service_validation::update(new, old)
     }
@@ -62,6 +65,9 @@ impl Strategy for Services {
     }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         validation::dns_label(name, prefix)
+    }
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
     fn returns_deleted_object(&self) -> bool {
         true

@@ -1,7 +1,6 @@
 //! Endpoint slices (rule: `pkg/registry/discovery/endpointslice`).
 
 use crate::common::{AGE, NAME, age_cell, column, first_generation, next_generation, same};
-use crate::core::endpoints::ordinary_ip;
 use crate::namespaced;
 use crate::shared::defaults::{fill_absent, members};
 use crate::shared::pod::say;
@@ -147,7 +146,7 @@ fn address(e: &mut ErrorList, a: &str, kind: &str, at: &Path) {
             if parsed.is_some() && !of_kind(parsed) {
                 e.invalid(at, a, format!("must be an {kind} address"));
             }
-            ordinary_ip(e, a, at);
+            crate::ip::check_not_special(e, at, a);
         }
         "IP" => validation::ip(e, at, a),
         "FQDN" => validation::fully_qualified_domain_name(e, at, a),
@@ -250,6 +249,9 @@ impl Strategy for EndpointSlices {
     }
     fn revalidates_metadata(&self) -> bool {
         true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
         warn(ctx, obj);

@@ -29,6 +29,9 @@ impl Strategy for Events {
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         validate(new)
     }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         path_segment_name(name, prefix)
     }

@@ -2,6 +2,7 @@
 
 use super::{conversion, print, validation};
 use crate::namespaced;
+use crate::shared::rules::known_finalizers;
 use serde_json::Value;
 use std::time::Duration;
 use steersman_apimachinery::{ErrorList, object};
@@ -29,12 +30,14 @@ impl Strategy for Events {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let (mut e, event) = (ErrorList::new(), core(obj));
         validation::loose(&mut e, &event, "reportingController");
+        known_finalizers(&mut e, obj);
         validation::strict_create(&mut e, &event);
         e
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         let (mut e, event) = (ErrorList::new(), core(new));
         validation::loose(&mut e, &event, "reportingController");
+        known_finalizers(&mut e, new);
         validation::strict_update(&mut e, &event, &core(old));
         e
     }

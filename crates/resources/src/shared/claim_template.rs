@@ -4,7 +4,7 @@
 use super::pod::resources::quantity_value;
 use super::pod::say;
 use super::quantity::amount;
-use serde_json::Value;
+use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 
 /// Fields of metadata that a template may not have, in the order of upstream's struct.
@@ -57,11 +57,12 @@ pub fn claim_spec(e: &mut ErrorList, spec: &Value, at: &Path) {
         e.forbidden(&at.child("accessModes"), "may not use ReadWriteOncePod with other access modes");
     }
     storage(e, spec, &at.child("resources").key("storage"));
-    for key in ["storageClassName", "volumeAttributesClassName"] {
+    let class = |e: &mut ErrorList, key: &str| {
         if let Some(name) = spec.get(key).and_then(Value::as_str).filter(|n| !n.is_empty()) {
             say(e, || at.child(key), name, validation::dns_subdomain(name, false));
         }
-    }
+    };
+    class(e, "storageClassName");
     if let Some(mode) = spec.get("volumeMode").and_then(Value::as_str)
         && !["Block", "Filesystem"].contains(&mode)
     {
@@ -72,6 +73,19 @@ pub fn claim_spec(e: &mut ErrorList, spec: &Value, at: &Path) {
             data_source(e, source, &at.child(key));
         }
     }
+    let namespaced = !object::str(spec, &["dataSourceRef", "namespace"]).is_empty();
+    if let (Some(a), Some(b)) = (spec.get("dataSource"), spec.get("dataSourceRef"))
+        && (namespaced || ["apiGroup", "kind", "name"].iter().any(|f| object::str(a, &[f]) != object::str(b, &[f])))
+    {
+        let why = if namespaced {
+            "may not be specified when dataSourceRef.namespace is specified"
+        } else {
+            "must match dataSourceRef"
+        };
+        // Upstream shows a path as the value, and its form has nothing in it.
+        e.invalid(at, json!({}), why);
+    }
+    class(e, "volumeAttributesClassName");
 }
 
 fn storage(e: &mut ErrorList, spec: &Value, at: &Path) {

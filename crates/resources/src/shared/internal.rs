@@ -37,6 +37,8 @@ const GO_NAMES: &[(&str, &str)] = &[
     ("apiGroup", "APIGroup"),
     ("apiGroups", "APIGroups"),
     ("apiVersion", "APIVersion"),
+    ("chapAuthDiscovery", "DiscoveryCHAPAuth"),
+    ("chapAuthSession", "SessionCHAPAuth"),
     ("awsElasticBlockStore", "AWSElasticBlockStore"),
     ("cephfs", "CephFS"),
     ("csi", "CSI"),
