@@ -25,6 +25,7 @@ pub mod yaml;
 
 pub use decode::{Decoded, decode, decode_object, decode_options, decode_unstructured, no_object, normalise};
 pub use encode::{body_offset, encode, encode_stored, splice_resource_version};
+pub use json::scan::check as check_json;
 pub use json::text::first_value;
 pub use media::{MediaType, Negotiated};
 pub use untyped::parse;

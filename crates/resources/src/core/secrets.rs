@@ -62,12 +62,14 @@ fn check_json(e: &mut ErrorList, obj: &Value, key: &str) {
         return;
     };
     let bytes = STANDARD.decode(text).unwrap_or_default();
-    let why = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(Value::Object(_) | Value::Null) => return,
-        Ok(other) => {
-            format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&other))
-        }
-        Err(why) => go_json_error(&bytes, &why),
+    let why = match steersman_codec::check_json(&bytes) {
+        Ok(()) => match serde_json::from_slice::<Value>(&bytes) {
+            Ok(Value::Object(_) | Value::Null) | Err(_) => return,
+            Ok(other) => {
+                format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&other))
+            }
+        },
+        Err(why) => why,
     };
     e.invalid(&path, "<secret contents redacted>", why);
 }
@@ -79,31 +81,6 @@ fn go_kind(value: &Value) -> &'static str {
         Value::Bool(_) => "bool",
         _ => "number",
     }
-}
-
-/// What Go's JSON decoder says about bytes that are no JSON: where a value should begin, within a literal, or at the end.
-fn go_json_error(bytes: &[u8], why: &serde_json::Error) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_start();
-    let Some(first) = text.chars().next() else { return "unexpected end of JSON input".into() };
-    if let Some(word) = ["null", "true", "false"].into_iter().find(|w| w.starts_with(first)) {
-        let wrong = text.chars().zip(word.chars()).find(|(got, want)| got != want);
-        return match wrong {
-            Some((got, want)) => format!("invalid character '{got}' in literal {word} (expecting '{want}')"),
-            None => "unexpected end of JSON input".into(),
-        };
-    }
-    if why.is_eof() {
-        return "unexpected end of JSON input".into();
-    }
-    let line = text.lines().nth(why.line().saturating_sub(1));
-    let c = line.and_then(|l| l.chars().nth(why.column().saturating_sub(1))).unwrap_or(first);
-    let place = match () {
-        () if why.to_string().starts_with("trailing characters") => "after top-level value",
-        () if why.to_string().starts_with("key must be a string") => "looking for beginning of object key string",
-        () => "looking for beginning of value",
-    };
-    format!("invalid character '{c}' {place}")
 }
 
 /// The strategy of `secrets`.
