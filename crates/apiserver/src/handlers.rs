@@ -17,8 +17,9 @@ use serde_json::Map;
 use std::sync::Arc;
 use std::time::Duration;
 use steersman_apimachinery::options::FieldValidation;
+use steersman_apimachinery::selector::FieldSelector;
 use steersman_apimachinery::status::Reason;
-use steersman_apimachinery::{GroupVersion, GroupVersionKind, Status};
+use steersman_apimachinery::{GroupVersion, GroupVersionKind, Status, object};
 use steersman_registry::{Context, DeletedBody, Found, List, PatchType, Store, Subresource, Virtual, gr};
 
 const PATCHES: &[(&str, PatchType)] = &[
@@ -267,12 +268,28 @@ async fn computed(
             request.asked().tree(200, made, &wanted, &view)
         }
         Action::List => {
-            if options::list(&request.query, &request.info.name, |_| Ok(()))?.watch {
+            let asked = options::list(&request.query, &request.info.name, known_fields)?;
+            if asked.watch {
                 return Err(Status::method_not_supported(&gr(i), "watch"));
             }
-            let items = v.list(ctx, cluster, &request.info.namespace).await?;
+            let mut items = v.list(ctx, cluster, &request.info.namespace).await?;
+            let (labels, fields) = (&asked.options.label_selector, &asked.options.field_selector);
+            items.retain(|o| {
+                labels.matches_object(o) && fields.matches(|f| object::str(o, &f.split('.').collect::<Vec<_>>()))
+            });
             request.asked().trees(items, &wanted, &view)
         }
         _ => Err(negotiate::method_not_allowed()),
+    }
+}
+
+/// Refuses selectors on fields that computed objects do not offer.
+fn known_fields(fields: &FieldSelector) -> Result<(), Status> {
+    match fields.requirements().iter().find(|r| !matches!(r.field.as_str(), "metadata.name" | "metadata.namespace")) {
+        None => Ok(()),
+        Some(r) => Err(Status::bad_request(format!(
+            "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            r.field
+        ))),
     }
 }

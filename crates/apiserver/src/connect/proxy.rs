@@ -163,14 +163,14 @@ fn is_of_a_pod(api: &Api, namespace: &str, address: &Value) -> bool {
 
 fn of_node(api: &Api, node: &Value, port: &str) -> Result<(String, u16, bool), Status> {
     let kubelet = api.kubelets.address(node)?;
+    if kubelet.host.parse::<IpAddr>().is_ok() {
+        proxiable(&kubelet.host)?;
+    }
     if port.is_empty() || number(port) == Some(kubelet.port) {
         return Ok((kubelet.host, kubelet.port, true));
     }
     let port =
         number(port).ok_or_else(|| Status::bad_request(format!("invalid node request {:?}", object::name(node))))?;
-    if kubelet.host.parse::<IpAddr>().is_ok() {
-        proxiable(&kubelet.host)?;
-    }
     Ok((kubelet.host, port, false))
 }
 

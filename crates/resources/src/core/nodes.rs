@@ -222,6 +222,11 @@ impl Strategy for Nodes {
     fn default(&self, obj: &mut Value) {
         defaults(obj);
     }
+    fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
+        // What belongs to a feature that is gone stays only where it is already.
+        object::remove(obj, &["spec", "configSource"]);
+        object::remove(obj, &["status", "config"]);
+    }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["status"]);
         if old.at("spec").sub("configSource").is_none() {
@@ -312,5 +317,55 @@ impl Strategy for NodeStatus {
     }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["spec"]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(e: &ErrorList) -> Vec<String> {
+        e.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn blocks_of_addresses() {
+        let check_blocks = |cidrs: Value, want: &[&str]| {
+            assert_eq!(text(&check(&json!({"spec": {"podCIDRs": cidrs}}))), want);
+        };
+        check_blocks(json!(["10.1.0.0/24", "fd00::/64"]), &[]);
+        check_blocks(
+            json!(["10.1.0.0/24", "fd00::/64", "10.1.0.0/24"]),
+            &[
+                "spec.podCIDRs: Invalid value: [\"10.1.0.0/24\",\"fd00::/64\",\"10.1.0.0/24\"]: may specify no more than one CIDR for each IP family",
+                "spec.podCIDRs[2]: Duplicate value: \"10.1.0.0/24\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn changes() {
+        let check_change = |old: Value, new: Value, want: &[&str]| {
+            assert_eq!(text(&check_update(&new, &old)), want);
+        };
+        const CHANGED: &str = "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid";
+        let blocks = |a: &str, b: &str| json!({"spec": {"podCIDRs": [a, b]}});
+        check_change(blocks("a", "b"), blocks("c", "d"), &[CHANGED, CHANGED]);
+        check_change(blocks("a", "b"), json!({}), &[CHANGED]);
+        check_change(json!({}), blocks("a", "b"), &[]);
+        let source = |map: Value| json!({"spec": {"configSource": map}});
+        check_change(
+            json!({}),
+            source(json!({})),
+            &["spec.configSource: Invalid value: {\"ConfigMap\":null}: exactly one reference subfield must be non-nil"],
+        );
+        check_change(
+            json!({}),
+            source(json!({"configMap": {"uid": "u", "namespace": "n", "name": "m"}})),
+            &[
+                "spec.configSource.configMap.uid: Forbidden: uid must not be set in spec",
+                "spec.configSource.configMap.kubeletConfigKey: Required value: kubeletConfigKey must be set",
+            ],
+        );
     }
 }

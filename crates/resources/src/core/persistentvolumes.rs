@@ -6,7 +6,6 @@ use crate::common::{age_cell, carry_over, default_str, default_value, object_sub
 use crate::fields::Fields;
 use crate::shared::pod_warnings::old_node_label;
 use crate::shared::print;
-use crate::shared::quantity::amount;
 use crate::shared::rules::known_finalizers;
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object};
@@ -86,6 +85,11 @@ fn warn(ctx: &Context, obj: &Value) {
             ctx.warn(format!("metadata.annotations[{annotation}]: {why}"));
         }
     }
+    if spec.s("persistentVolumeReclaimPolicy") == "Recycle" {
+        ctx.warn(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+        );
+    }
     let terms = spec.at("nodeAffinity").at("required").items("nodeSelectorTerms");
     for (i, term) in terms.iter().enumerate() {
         for (j, e) in term.items("matchExpressions").iter().enumerate() {
@@ -94,14 +98,6 @@ fn warn(ctx: &Context, obj: &Value) {
                 ctx.warn(format!("{}: {} is {why}", at.child("matchExpressions").index(j).child("key"), e.s("key")));
             }
         }
-    }
-    if spec.s("persistentVolumeReclaimPolicy") == "Recycle" {
-        ctx.warn(
-            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
-        );
-    }
-    if let Some(q) = spec.at("capacity").sub("storage").and_then(amount).filter(|q| q.milli_value() % 1000 != 0) {
-        ctx.warn(format!("spec.capacity[storage]: fractional byte value \"{q}\" is invalid, must be an integer"));
     }
     for (kind, name, why) in GONE {
         if spec.sub(kind).is_some() {

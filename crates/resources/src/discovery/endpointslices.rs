@@ -179,9 +179,10 @@ fn ports(e: &mut ErrorList, list: &[Value], at: &Path) {
     }
 }
 
-fn warn(ctx: &Context, obj: &Value) {
-    if object::str(obj, &["addressType"]) == "FQDN" {
-        ctx.warn("spec.addressType: FQDN endpoints are deprecated");
+fn warn_of_addresses(ctx: &Context, obj: &Value) {
+    // The controllers' own objects are well formed: upstream saves the time.
+    const CONTROLLERS: &[&str] = &["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+    if object::label(obj, "endpointslice.kubernetes.io/managed-by").is_some_and(|by| CONTROLLERS.contains(&by)) {
         return;
     }
     for (i, endpoint) in object::list(obj, &["endpoints"]).iter().enumerate() {
@@ -254,10 +255,13 @@ impl Strategy for EndpointSlices {
         false
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
-        warn(ctx, obj);
+        if object::str(obj, &["addressType"]) == "FQDN" {
+            ctx.warn("spec.addressType: FQDN endpoints are deprecated");
+        }
+        warn_of_addresses(ctx, obj);
     }
     fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
-        warn(ctx, new);
+        warn_of_addresses(ctx, new);
     }
     fn columns(&self) -> &'static [Column] {
         COLUMNS
