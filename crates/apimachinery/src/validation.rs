@@ -12,8 +12,8 @@ mod net;
 pub use condition::{conditions, dry_run};
 pub use meta::{
     FIELD_IMMUTABLE, NameRule, TOTAL_ANNOTATION_SIZE_LIMIT, annotations, field_manager, finalizers, immutable,
-    label_selector, labels, managed_fields, no_new_finalizers, nonnegative, owner_references, validate_object_meta,
-    validate_object_meta_update,
+    known_finalizers, label_selector, labels, managed_fields, no_new_finalizers, nonnegative, owner_references,
+    validate_object_meta, validate_object_meta_update,
 };
 pub use names::*;
 pub use net::*;

@@ -156,6 +156,9 @@ impl Store {
 
     fn validate_new(&self, ctx: &Context, obj: &Value) -> Result<(), Status> {
         let mut errors = meta::validate(obj, self.strategy);
+        if self.strategy.checks_finalizers() {
+            errors.extend(validation::known_finalizers(obj));
+        }
         errors.extend(self.strategy.validate(ctx, obj));
         if errors.is_empty() {
             // The general check comes after the kind's own, and allows more in names.

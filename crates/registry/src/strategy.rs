@@ -97,6 +97,11 @@ pub trait Strategy: Send + Sync {
     fn compares_metadata(&self) -> bool {
         true
     }
+    /// Whether finalizers without a domain have to be the system's, as where upstream checks metadata by the core group's
+    /// code. They are looked at as often as the metadata are. False also where the strategy does so itself.
+    fn checks_finalizers(&self) -> bool {
+        false
+    }
     /// Warnings on create.
     fn warn_on_create(&self, _ctx: &Context, _obj: &Value) {}
     /// Warnings on update.

@@ -499,8 +499,14 @@ impl Store {
             errors.extend(changes.clone());
         }
         errors.extend(changes);
+        let finalizers =
+            || if strategy.checks_finalizers() { validation::known_finalizers(new) } else { ErrorList::new() };
+        if strategy.compares_metadata() {
+            errors.extend(finalizers());
+        }
         if strategy.revalidates_metadata() {
             errors.extend(meta::validate(new, self.strategy));
+            errors.extend(finalizers());
         }
         errors.extend(strategy.validate_update(w.ctx, new, old));
         if !errors.is_empty() {

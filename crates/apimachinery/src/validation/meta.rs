@@ -293,6 +293,18 @@ fn label_selector_requirement(errors: &mut ErrorList, expression: &Value, check_
     }
 }
 
+/// Finalizers of an object without a domain are those of the system (rule: core validation `validateKubeFinalizerName`).
+pub fn known_finalizers(obj: &Value) -> ErrorList {
+    let mut e = ErrorList::new();
+    for (i, name) in object::finalizers(obj).enumerate() {
+        if !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
+            let at = Path::new("metadata").child("finalizers").index(i);
+            e.invalid(&at, name, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+    e
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,12 @@ impl Strategy for MutatingAdmissionPolicies {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn default(&self, obj: &mut Value) {
         defaults::policy(obj);
     }

@@ -27,6 +27,12 @@ impl Strategy for MutatingWebhookConfigurations {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn default(&self, obj: &mut Value) {
         defaults::webhooks(obj, true);
     }

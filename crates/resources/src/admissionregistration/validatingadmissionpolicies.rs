@@ -29,6 +29,12 @@ impl Strategy for ValidatingAdmissionPolicies {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn default(&self, obj: &mut Value) {
         defaults::policy(obj);
     }
@@ -78,6 +84,9 @@ pub struct ValidatingAdmissionPolicyStatus;
 impl Strategy for ValidatingAdmissionPolicyStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn default(&self, obj: &mut Value) {
         defaults::policy(obj);

@@ -83,6 +83,9 @@ impl Strategy for APIServices {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         defaults(obj);
     }

@@ -98,6 +98,12 @@ impl Strategy for CertificateSigningRequests {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn prepare_for_create(&self, ctx: &Context, obj: &mut Value) {
         set_requester(ctx, obj);
         object::set(obj, &["status"], json!({}));
@@ -154,6 +160,12 @@ impl Strategy for CertificateSigningRequestApproval {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn prepare_for_update(&self, ctx: &Context, new: &mut Value, old: &Value) {
         stamp_conditions(ctx, new, old);
         carry_over(new, old, &["spec"]);
@@ -173,6 +185,12 @@ pub struct CertificateSigningRequestStatus;
 impl Strategy for CertificateSigningRequestStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
     }
     fn prepare_for_update(&self, ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);

@@ -234,6 +234,15 @@ impl Strategy for FlowSchemas {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn default(&self, obj: &mut Value) {
         defaults(obj);
     }
@@ -282,6 +291,9 @@ pub struct FlowSchemaStatus;
 impl Strategy for FlowSchemaStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn default(&self, obj: &mut Value) {
         defaults(obj);

@@ -165,6 +165,15 @@ impl Strategy for PriorityLevelConfigurations {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn default(&self, obj: &mut Value) {
         defaults(obj);
     }
@@ -216,6 +225,9 @@ pub struct PriorityLevelConfigurationStatus;
 impl Strategy for PriorityLevelConfigurationStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn default(&self, obj: &mut Value) {
         defaults(obj);

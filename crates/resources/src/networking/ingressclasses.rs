@@ -47,6 +47,12 @@ impl Strategy for IngressClasses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         if obj.at("spec").sub("parameters").is_some() {
             default_value(obj, &["spec", "parameters", "scope"], "Cluster");

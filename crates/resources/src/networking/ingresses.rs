@@ -85,9 +85,37 @@ fn http_path(e: &mut ErrorList, path: &Path, rule: &Value) {
     backend(e, &path.child("backend"), rule.at("backend"));
 }
 
-fn check(obj: &Value) -> ErrorList {
+fn rule_value(e: &mut ErrorList, path: &Path, rule: &Value) {
+    let Some(http) = rule.sub("http") else { return };
+    let paths = path.child("http").child("paths");
+    if !http.has("paths") {
+        e.required(&paths, "");
+    }
+    for (j, rule) in http.items("paths").iter().enumerate() {
+        http_path(e, &paths.index(j), rule);
+    }
+}
+
+/// Whether what is stored has a secret's name that is none: then such names are passed over.
+fn has_bad_secret(spec: &Value) -> bool {
+    let names = spec.items("tls").iter().map(|t| t.s("secretName"));
+    names.filter(|n| !n.is_empty()).any(|n| !validation::dns_subdomain(n, false).is_empty())
+}
+
+/// Whether what is stored has a wrong rule of a wildcard host: then such rules are passed over.
+fn has_bad_wildcard_rule(spec: &Value) -> bool {
+    spec.items("rules").iter().filter(|r| r.s("host").contains('*')).any(|r| {
+        let mut e = ErrorList::new();
+        rule_value(&mut e, &Path::root(), r);
+        !e.is_empty()
+    })
+}
+
+fn check(obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
     let (spec, path) = (obj.at("spec"), Path::new("spec"));
+    let any_secret = old.is_some_and(|o| has_bad_secret(o.at("spec")));
+    let any_wildcard_rule = old.is_some_and(|o| has_bad_wildcard_rule(o.at("spec")));
     if !spec.has("rules") && spec.sub("defaultBackend").is_none() {
         e.invalid(&path, Value::Null, "either `defaultBackend` or `rules` must be specified");
     }
@@ -103,14 +131,8 @@ fn check(obj: &Value) -> ErrorList {
             }
             host(&mut e, &p.child("host"), name);
         }
-        if let Some(http) = rule.sub("http") {
-            let paths = p.child("http").child("paths");
-            if !http.has("paths") {
-                e.required(&paths, "");
-            }
-            for (j, rule) in http.items("paths").iter().enumerate() {
-                http_path(&mut e, &paths.index(j), rule);
-            }
+        if !(any_wildcard_rule && name.contains('*')) {
+            rule_value(&mut e, &p, rule);
         }
     }
     for (i, tls) in spec.items("tls").iter().enumerate() {
@@ -118,7 +140,7 @@ fn check(obj: &Value) -> ErrorList {
         for (j, name) in tls.strings("hosts").into_iter().enumerate() {
             host(&mut e, &p.child("hosts").index(j), name);
         }
-        if !tls.s("secretName").is_empty() {
+        if !tls.s("secretName").is_empty() && !any_secret {
             checks::subdomain(&mut e, &p.child("secretName"), tls.s("secretName"));
         }
     }
@@ -152,6 +174,12 @@ impl Strategy for Ingresses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         object::set(obj, &["status"], json!({"loadBalancer": {}}));
         first_generation(obj);
@@ -162,7 +190,7 @@ impl Strategy for Ingresses {
         next_generation(new, old, changed);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
-        let mut e = check(obj);
+        let mut e = check(obj, None);
         let class = obj.at("spec").opt_s("ingressClassName");
         if let (Some(annotation), Some(class)) = (object::annotation(obj, CLASS), class)
             && annotation != class
@@ -172,8 +200,8 @@ impl Strategy for Ingresses {
         }
         e
     }
-    fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
-        check(new)
+    fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
+        check(new, Some(old))
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
         if object::annotation(obj, CLASS).is_some() && obj.at("spec").opt_s("ingressClassName").is_none() {
@@ -209,6 +237,9 @@ pub struct IngressStatus;
 impl Strategy for IngressStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);

@@ -49,6 +49,9 @@ impl Strategy for IPAddresses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
     }

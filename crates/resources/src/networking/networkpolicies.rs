@@ -85,18 +85,14 @@ fn ip_block(e: &mut ErrorList, path: &Path, block: &Value, old: &[&str]) {
         e.required(&path.child("cidr"), "");
         return;
     }
-    if !ip::check_cidr_legacy(e, &path.child("cidr"), cidr, old) {
-        return;
-    }
+    ip::check_cidr_legacy(e, &path.child("cidr"), cidr, old);
     let Some((net, len)) = ip::parse_cidr_sloppy(cidr) else { return };
     for (i, except) in block.strings("except").into_iter().enumerate() {
         let at = path.child("except").index(i);
-        if !ip::check_cidr_legacy(e, &at, except, old) {
-            continue;
-        }
-        let inside =
-            ip::parse_cidr_sloppy(except).is_some_and(|(n, l)| ip::contains((net, len), ip::masked(n, l)) && l > len);
-        if !inside {
+        ip::check_cidr_legacy(e, &at, except, old);
+        // What cannot be read was told of just now.
+        let Some((n, l)) = ip::parse_cidr_sloppy(except) else { continue };
+        if !ip::contains((net, len), ip::masked(n, l)) || l <= len {
             e.invalid(&at, except, "must be a strict subset of `cidr`");
         }
     }
@@ -165,6 +161,9 @@ pub struct NetworkPolicies;
 impl Strategy for NetworkPolicies {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         defaults(obj);

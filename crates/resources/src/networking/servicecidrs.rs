@@ -48,6 +48,9 @@ impl Strategy for ServiceCIDRs {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         object::set(obj, &["status"], json!({}));
     }
@@ -96,6 +99,9 @@ pub struct ServiceCIDRStatus;
 impl Strategy for ServiceCIDRStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);

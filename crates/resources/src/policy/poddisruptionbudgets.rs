@@ -64,6 +64,9 @@ impl Strategy for PodDisruptionBudgets {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         let none = json!({ "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
         object::set(obj, &["status"], none);
@@ -106,6 +109,9 @@ impl Strategy for PodDisruptionBudgets {
 impl Strategy for PodDisruptionBudgetStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);

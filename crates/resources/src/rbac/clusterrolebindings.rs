@@ -19,6 +19,12 @@ impl Strategy for ClusterRoleBindings {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         validation::default_binding(obj);
     }

@@ -19,6 +19,12 @@ impl Strategy for Roles {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         validation::rules(obj, true)
     }

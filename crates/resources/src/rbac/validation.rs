@@ -85,7 +85,12 @@ fn subject(e: &mut ErrorList, path: &Path, subject: &Value, namespaced: bool) {
                 e.required(&path.child("namespace"), "");
             }
         }
-        "User" | "Group" => checks::one_of(e, &path.child("apiGroup"), group, &[GROUP]),
+        kind @ ("User" | "Group") => {
+            if name.is_empty() {
+                e.invalid(&path.child("name"), name, format!("{} name cannot be empty", kind.to_lowercase()));
+            }
+            checks::one_of(e, &path.child("apiGroup"), group, &[GROUP]);
+        }
         other => {
             checks::not_supported_in_order(e, &path.child("kind"), other, &["ServiceAccount", "User", "Group"]);
         }

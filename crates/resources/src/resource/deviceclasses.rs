@@ -19,6 +19,9 @@ impl Strategy for DeviceClasses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         first_generation(obj);
     }

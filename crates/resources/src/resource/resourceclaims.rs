@@ -43,6 +43,9 @@ impl Strategy for ResourceClaims {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         defaults(obj);
     }
@@ -101,6 +104,9 @@ pub struct ResourceClaimStatus;
 impl Strategy for ResourceClaimStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         defaults(obj);

@@ -47,6 +47,9 @@ impl Strategy for ResourceClaimTemplates {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         if let Some(spec) = obj.pointer_mut("/spec/spec") {
             claim_validation::default_spec(spec);

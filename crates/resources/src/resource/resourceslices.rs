@@ -41,6 +41,9 @@ impl Strategy for ResourceSlices {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default().to_string();
         let devices = obj.pointer_mut("/spec/devices").and_then(Value::as_array_mut);

@@ -84,12 +84,7 @@ pub fn unchanged(new: &Value, old: &Value, key: &str) -> bool {
     crate::common::same(new, old, &[key])
 }
 
-/// Finalizers without a domain are those of the system (rule: core validation `validateKubeFinalizerName`).
+/// Finalizers without a domain are those of the system.
 pub fn known_finalizers(e: &mut ErrorList, obj: &Value) {
-    for (i, name) in object::finalizers(obj).enumerate() {
-        if !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
-            let at = Path::new("metadata").child("finalizers").index(i);
-            e.invalid(&at, name, "name is neither a standard finalizer name nor is it fully qualified");
-        }
-    }
+    e.extend(validation::known_finalizers(obj));
 }

@@ -61,6 +61,15 @@ impl Strategy for CSINodes {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)
     }

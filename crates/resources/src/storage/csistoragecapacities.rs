@@ -18,6 +18,15 @@ impl Strategy for CSIStorageCapacities {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let mut e = ErrorList::new();
         checks::label_selector(&mut e, &Path::new("nodeTopology"), obj.sub("nodeTopology"));

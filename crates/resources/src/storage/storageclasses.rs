@@ -83,6 +83,9 @@ impl Strategy for StorageClasses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default_value(obj, &["reclaimPolicy"], "Delete");
         default_value(obj, &["volumeBindingMode"], "Immediate");

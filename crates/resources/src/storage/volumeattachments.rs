@@ -86,6 +86,15 @@ impl Strategy for VolumeAttachments {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
+    }
     fn default(&self, obj: &mut Value) {
         defaults(obj);
     }
@@ -146,6 +155,15 @@ pub struct VolumeAttachmentStatus;
 impl Strategy for VolumeAttachmentStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn default(&self, obj: &mut Value) {
         defaults(obj);

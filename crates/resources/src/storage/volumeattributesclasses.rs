@@ -22,6 +22,9 @@ impl Strategy for VolumeAttributesClasses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         let mut e = ErrorList::new();
         match obj.s("driverName") {
