@@ -50,7 +50,7 @@ const fn configured(name: &'static str, make: fn(Option<&Value>) -> Result<Box<d
 pub type Configurations = std::collections::BTreeMap<String, Value>;
 
 const TABLE: &[Entry] = &[
-    on("NamespaceLifecycle", || Box::new(namespace_lifecycle::NamespaceLifecycle)),
+    on("NamespaceLifecycle", || Box::<namespace_lifecycle::NamespaceLifecycle>::default()),
     on("LimitRanger", || Box::new(limit_ranger::LimitRanger)),
     on("ServiceAccount", || Box::new(service_account::ServiceAccount)),
     off("NodeRestriction", || Box::new(node_restriction::NodeRestriction)),

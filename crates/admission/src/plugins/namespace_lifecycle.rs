@@ -3,11 +3,36 @@
 use super::is;
 use crate::{Attributes, Cluster, Operation, Plugin};
 use async_trait::async_trait;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use steersman_apimachinery::{GroupResource, GroupVersionResource, Status, object};
 
 /// The plug-in (rule: apiserver `plugin/namespace/lifecycle`).
-#[derive(Debug)]
-pub(super) struct NamespaceLifecycle;
+#[derive(Debug, Default)]
+pub(super) struct NamespaceLifecycle {
+    deleted: Mutex<VecDeque<(String, Instant)>>,
+}
+
+/// For this long after its deletion was asked for, a namespace is not taken from the cache, which may lag.
+const DISTRUST: Duration = Duration::from_secs(30);
+/// So many deletions are kept in mind.
+const MOST_DELETED: usize = 100;
+
+impl NamespaceLifecycle {
+    fn note_deletion(&self, name: &str) {
+        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        deleted.retain(|(n, at)| n != name && at.elapsed() < DISTRUST);
+        if deleted.len() >= MOST_DELETED {
+            deleted.pop_front();
+        }
+        deleted.push_back((name.to_owned(), Instant::now()));
+    }
+    fn was_deleted(&self, name: &str) -> bool {
+        let deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        deleted.iter().any(|(n, at)| n == name && at.elapsed() < DISTRUST)
+    }
+}
 
 const RESERVED: &[&str] = &["default", "kube-system", "kube-public"];
 const NAMESPACES: GroupResource = GroupResource::from_static("", "namespaces");
@@ -27,6 +52,9 @@ impl Plugin for NamespaceLifecycle {
             if a.operation == Operation::Delete && RESERVED.contains(&a.name) {
                 return Err(Status::forbidden(&NAMESPACES, a.name, "this namespace may not be deleted"));
             }
+            if a.operation == Operation::Delete {
+                self.note_deletion(a.name);
+            }
             return Ok(());
         }
         // Only what makes something new needs the namespace; reviews may be asked of any.
@@ -36,7 +64,8 @@ impl Plugin for NamespaceLifecycle {
         {
             return Ok(());
         }
-        let namespace = match cluster.get("", "namespaces", "", a.namespace) {
+        let cached = if self.was_deleted(a.namespace) { None } else { cluster.get("", "namespaces", "", a.namespace) };
+        let namespace = match cached {
             Some(found) => found,
             // The cache may lag behind a creation a moment ago.
             None => std::sync::Arc::new(cluster.get_live("", "namespaces", "", a.namespace).await?),
@@ -55,5 +84,23 @@ impl Plugin for NamespaceLifecycle {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletions_are_kept_in_mind_but_not_without_bound() {
+        let plugin = NamespaceLifecycle::default();
+        assert!(!plugin.was_deleted("n0"));
+        for n in 0..=MOST_DELETED {
+            plugin.note_deletion(&format!("n{n}"));
+        }
+        assert!(!plugin.was_deleted("n0") && plugin.was_deleted("n1"));
+        plugin.note_deletion("n1");
+        plugin.note_deletion("more");
+        assert!(plugin.was_deleted("n1") && !plugin.was_deleted("n2"));
     }
 }

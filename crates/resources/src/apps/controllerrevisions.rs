@@ -23,6 +23,12 @@ impl Strategy for ControllerRevisions {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         super::validation::controller_revision(obj, None)
     }

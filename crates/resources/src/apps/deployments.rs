@@ -71,6 +71,9 @@ impl Strategy for Deployments {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -129,6 +132,9 @@ impl Strategy for Deployments {
 impl Strategy for DeploymentStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

@@ -67,6 +67,9 @@ impl Strategy for StatefulSets {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -143,6 +146,9 @@ fn warn(ctx: &Context, new: &Value) {
 impl Strategy for StatefulSetStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

@@ -6,8 +6,8 @@ use crate::shared::internal::Type::{Int, Plain, Pointer, Text};
 use crate::shared::internal::{Field, Show, ShowSelector};
 use crate::shared::pod::{self, Rules};
 use crate::shared::rules::{
-    at_most_100_percent, does_not_match, int_or_percent, int_or_percent_value, known_finalizers, none_negative,
-    not_decremented, not_negative, selects,
+    at_most_100_percent, does_not_match, int_or_percent, int_or_percent_value, none_negative, not_decremented,
+    not_negative, selects,
 };
 use serde_json::{Value, json};
 use steersman_apimachinery::selector::LabelSelector;
@@ -35,7 +35,6 @@ fn status_of(obj: &Value) -> &Value {
 /// A deployment.
 pub fn deployment(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (spec_of(obj), Path::new("spec"));
     not_negative(&mut e, spec, "replicas", &at);
     selector_and_template(&mut e, spec, old, &at);
@@ -50,13 +49,14 @@ pub fn deployment(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList
     e
 }
 
-/// A replica set.
+/// A replica set. Upstream checks the spec of a changed one twice, and tells its mistakes twice.
 pub fn replica_set(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (spec_of(obj), Path::new("spec"));
-    none_negative(&mut e, spec, &["replicas", "minReadySeconds"], &at);
-    selector_and_template(&mut e, spec, old, &at);
+    for _ in 0..=usize::from(old.is_some()) {
+        none_negative(&mut e, spec, &["replicas", "minReadySeconds"], &at);
+        selector_and_template(&mut e, spec, old, &at);
+    }
     immutable_selector(&mut e, obj, old);
     e
 }
@@ -209,7 +209,6 @@ pub fn replica_set_status(new: &Value) -> ErrorList {
 /// A stateful set.
 pub fn stateful_set(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (spec_of(obj), Path::new("spec"));
     match object::str(spec, &["podManagementPolicy"]) {
         "OrderedReady" | "Parallel" => {}
@@ -356,27 +355,32 @@ pub fn stateful_set_status(new: &Value, old: &Value) -> ErrorList {
     e
 }
 
-/// A daemon set.
+/// A daemon set. Upstream checks the spec of a changed one twice, and tells its mistakes twice.
 pub fn daemon_set(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
-    let (spec, at) = (spec_of(obj), Path::new("spec"));
-    let template = spec.get("template").unwrap_or(NOTHING);
-    validation::label_selector(&mut e, selector_of(spec), true, &at.child("selector"));
-    if !selects(selector_of(spec), template) {
-        does_not_match(&mut e, template, &at.child("template"));
+    for _ in 0..=usize::from(old.is_some()) {
+        daemon_spec(&mut e, spec_of(obj), old);
     }
-    if let Some(selector) = selector_of(spec) {
-        not_empty(&mut e, selector, "daemonset", &at.child("selector"));
-    }
-    let old_template = old.and_then(|o| object::get(o, &["spec", "template"]));
-    pod::template(&mut e, template, &at.child("template"), &Rules::for_template(old_template));
-    always_restarted(&mut e, template, "DaemonSet", &at.child("template"));
-    not_negative(&mut e, spec, "minReadySeconds", &at);
-    daemon_strategy(&mut e, spec.get("updateStrategy").unwrap_or(NOTHING), &at.child("updateStrategy"));
-    not_negative(&mut e, spec, "revisionHistoryLimit", &at);
     immutable_selector(&mut e, obj, old);
     e
+}
+
+fn daemon_spec(e: &mut ErrorList, spec: &Value, old: Option<&Value>) {
+    let at = Path::new("spec");
+    let template = spec.get("template").unwrap_or(NOTHING);
+    validation::label_selector(e, selector_of(spec), true, &at.child("selector"));
+    if !selects(selector_of(spec), template) {
+        does_not_match(e, template, &at.child("template"));
+    }
+    if let Some(selector) = selector_of(spec) {
+        not_empty(e, selector, "daemonset", &at.child("selector"));
+    }
+    let old_template = old.and_then(|o| object::get(o, &["spec", "template"]));
+    pod::template(e, template, &at.child("template"), &Rules::for_template(old_template));
+    always_restarted(e, template, "DaemonSet", &at.child("template"));
+    not_negative(e, spec, "minReadySeconds", &at);
+    daemon_strategy(e, spec.get("updateStrategy").unwrap_or(NOTHING), &at.child("updateStrategy"));
+    not_negative(e, spec, "revisionHistoryLimit", &at);
 }
 
 fn daemon_strategy(e: &mut ErrorList, strategy: &Value, at: &Path) {
@@ -430,7 +434,6 @@ pub fn daemon_set_status(new: &Value, old: &Value) -> ErrorList {
 /// A controller revision.
 pub fn controller_revision(obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let data = |o: &Value| o.get("data").filter(|d| !d.is_null()).cloned();
     if data(obj).is_none() {
         e.required(&Path::new("data"), "data is mandatory");

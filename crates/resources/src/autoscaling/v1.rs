@@ -67,6 +67,9 @@ impl Strategy for HorizontalPodAutoscalers {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -110,6 +113,9 @@ impl Strategy for HorizontalPodAutoscalers {
 impl Strategy for HorizontalPodAutoscalerStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

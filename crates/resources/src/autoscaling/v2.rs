@@ -56,6 +56,9 @@ impl Strategy for HorizontalPodAutoscalers {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -88,6 +91,9 @@ impl Strategy for HorizontalPodAutoscalers {
 impl Strategy for HorizontalPodAutoscalerStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

@@ -2,7 +2,7 @@
 
 use crate::shared::pod::say;
 use crate::shared::quantity::amount;
-use crate::shared::rules::{known_finalizers, none_negative};
+use crate::shared::rules::none_negative;
 use serde_json::Value;
 use steersman_apimachinery::gvk::GroupVersion;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
@@ -22,7 +22,6 @@ const SOURCES: &[(&str, &str)] = &[
 /// The spec.
 pub fn spec(obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (obj.get("spec").unwrap_or(&Value::Null), Path::new("spec"));
     let min = object::int(spec, &["minReplicas"]);
     let max = object::int(spec, &["maxReplicas"]).unwrap_or(0);

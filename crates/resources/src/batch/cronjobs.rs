@@ -68,6 +68,9 @@ impl Strategy for CronJobs {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -140,6 +143,9 @@ fn warn_about_time_zone(ctx: &Context, obj: &Value) {
 impl Strategy for CronJobStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn compares_metadata(&self) -> bool {
+        false
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

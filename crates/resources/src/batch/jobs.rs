@@ -113,6 +113,12 @@ impl Strategy for Jobs {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -241,6 +247,9 @@ fn duration(obj: &Value, now: jiff::Timestamp) -> String {
 impl Strategy for JobStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

@@ -5,7 +5,7 @@ use crate::checks::Raw;
 use crate::shared::internal::Type::{List, Plain, Pointer, Text};
 use crate::shared::internal::{Field, Show, ShowSelector};
 use crate::shared::pod::{self, Rules};
-use crate::shared::rules::{does_not_match, known_finalizers, none_negative, not_negative, selects, unchanged};
+use crate::shared::rules::{does_not_match, none_negative, not_negative, selects, unchanged};
 use serde_json::Value;
 use steersman_apimachinery::field::{Shown, go_quote};
 use steersman_apimachinery::selector::LabelSelector;
@@ -37,7 +37,6 @@ pub fn completions(spec: &Value) -> Option<i64> {
 /// A job.
 pub fn job(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (obj.get("spec").unwrap_or(NOTHING), Path::new("spec"));
     let old_template = old.and_then(|o| object::get(o, &["spec", "template"]));
     let rules = Rules::for_template(old_template);
@@ -330,7 +329,6 @@ pub fn indexes(text: &str, completions: i64) -> Result<i64, String> {
 /// A cron job.
 pub fn cron_job(_ctx: &Context, obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (obj.get("spec").unwrap_or(NOTHING), Path::new("spec"));
     let old_spec = old.and_then(|o| o.get("spec"));
     schedule(&mut e, spec, old_spec, &at.child("schedule"));

@@ -4,7 +4,7 @@ use crate::common::{NAME, column, first_generation, next_generation, same};
 use crate::namespaced;
 use crate::shared::defaults::{fill_absent, pod_template};
 use crate::shared::pod::{self, Rules};
-use crate::shared::{print, rules, workload};
+use crate::shared::{print, workload};
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
@@ -23,7 +23,6 @@ pub struct PodTemplates;
 
 fn validate(obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    rules::known_finalizers(&mut e, obj);
     let template = obj.get("template").unwrap_or(&Value::Null);
     let allowed = Rules::for_template(old.and_then(|o| o.get("template")));
     pod::template(&mut e, template, &Path::new("template"), &allowed);
@@ -33,6 +32,9 @@ fn validate(obj: &Value, old: Option<&Value>) -> ErrorList {
 impl Strategy for PodTemplates {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         let obj = object::entry(obj, &[]);

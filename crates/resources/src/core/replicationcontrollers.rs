@@ -6,7 +6,7 @@ use crate::common::{
 };
 use crate::shared::defaults::{fill_absent, pod_template};
 use crate::shared::print::{self, CONTAINERS, IMAGES};
-use crate::shared::rules::{does_not_match, known_finalizers, not_negative};
+use crate::shared::rules::{does_not_match, not_negative};
 use crate::shared::workload::{self, SCALE_BY_SELECTOR};
 use crate::{ALL, namespaced};
 use serde_json::{Map, Value, json};
@@ -71,7 +71,6 @@ fn default(obj: &mut Value) {
 
 fn validate(obj: &Value, old: Option<&Value>) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (spec, at) = (obj.get("spec").unwrap_or(&Value::Null), Path::new("spec"));
     not_negative(&mut e, spec, "minReadySeconds", &at);
     let selector = spec.get("selector").filter(|s| s.as_object().is_some_and(|m| !m.is_empty()));
@@ -100,6 +99,12 @@ impl Strategy for ReplicationControllers {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
     }
+    fn checks_finalizers(&self) -> bool {
+        true
+    }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         default(obj);
     }
@@ -118,7 +123,10 @@ impl Strategy for ReplicationControllers {
         validate(obj, None)
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
-        validate(new, Some(old))
+        // Upstream checks a changed one twice, and tells its mistakes twice.
+        let mut e = validate(new, Some(old));
+        e.extend(e.clone());
+        e
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
         workload::warn_about_name(ctx, obj);
@@ -165,6 +173,9 @@ impl Strategy for ReplicationControllers {
 impl Strategy for ReplicationControllerStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         default(obj);

@@ -6,7 +6,6 @@ use crate::shared::defaults::{member, resource_list};
 use crate::shared::pod::{Rules, resources, say, scheduling};
 use crate::shared::pod_warnings::old_node_label;
 use crate::shared::print;
-use crate::shared::rules::known_finalizers;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
@@ -20,7 +19,6 @@ pub struct RuntimeClasses;
 
 fn validate(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let handler = object::str(obj, &["handler"]);
     say(&mut e, || Path::new("handler"), handler, validation::dns_label(handler, false));
     if let Some(fixed) = object::get(obj, &["overhead", "podFixed"]) {
@@ -54,6 +52,9 @@ fn warn(ctx: &Context, obj: &Value) {
 impl Strategy for RuntimeClasses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         let fixed = member(object::entry(obj, &[]), "overhead").and_then(|o| member(o, "podFixed"));

@@ -5,7 +5,6 @@ use crate::common::{AGE, NAME, age_cell, column, first_generation, next_generati
 use crate::shared::defaults::fill_absent;
 use crate::shared::pod::spec::preemption_policy;
 use crate::shared::print;
-use crate::shared::rules::known_finalizers;
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, GroupResource, Path, Status, object};
 use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy};
@@ -57,7 +56,6 @@ pub struct PriorityClasses;
 
 fn validate(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
-    known_finalizers(&mut e, obj);
     let (name, value) = (object::name(obj), object::int(obj, &["value"]).unwrap_or(0));
     if name.starts_with(SYSTEM_PREFIX) {
         if let Err(why) = is_known_system_class(obj) {
@@ -94,6 +92,9 @@ fn is_known_system_class(obj: &Value) -> Result<(), String> {
 impl Strategy for PriorityClasses {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
+    }
+    fn checks_finalizers(&self) -> bool {
+        true
     }
     fn default(&self, obj: &mut Value) {
         fill_absent(object::entry(obj, &[]), "preemptionPolicy", "PreemptLowerPriority");
