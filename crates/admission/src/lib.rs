@@ -12,6 +12,8 @@ pub use cluster::{Cluster, Context, ServerConfig};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use steersman_apimachinery::{GroupVersionKind, GroupVersionResource, Status};
 
 /// What is being done.
@@ -65,37 +67,88 @@ pub trait Plugin: Send + Sync {
     }
 }
 
+/// How one step of admission went.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Admitted {
+    /// `admit` or `validate`.
+    pub step: &'static str,
+    pub operation: Operation,
+    pub rejected: bool,
+    pub took: Duration,
+}
+
+/// Is told how admission went, for metrics.
+pub trait Observer: Send + Sync {
+    /// Of one plug-in, or of all together (`None`).
+    fn admitted(&self, plugin: Option<&'static str>, admission: Admitted);
+}
+
 /// The plug-ins that are on, in order.
 #[derive(Default)]
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Chain {
     /// No plug-ins.
     pub const fn empty() -> Self {
-        Self { plugins: Vec::new() }
+        Self { plugins: Vec::new(), observer: None }
     }
     /// From plug-ins in the order they run.
     pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
-        Self { plugins }
+        Self { plugins, observer: None }
+    }
+    /// Tells somebody how it goes.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
     /// Lets every plug-in change the object.
     pub async fn admit(&self, a: &mut Attributes<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
+        let begun = Instant::now();
+        let mut result = Ok(());
         for p in &self.plugins {
-            if p.handles(a.operation, a.resource, a.subresource) {
-                p.admit(a, cluster).await?;
+            if !p.handles(a.operation, a.resource, a.subresource) {
+                continue;
+            }
+            let begun = Instant::now();
+            result = p.admit(a, cluster).await;
+            self.tell(Some(&**p), "admit", a.operation, &result, begun);
+            if result.is_err() {
+                break;
             }
         }
-        Ok(())
+        self.tell(None, "admit", a.operation, &result, begun);
+        result
     }
     /// Lets every plug-in refuse the object.
     pub async fn validate(&self, a: &Attributes<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
-        for p in &self.plugins {
-            if p.handles(a.operation, a.resource, a.subresource) {
-                p.validate(a, cluster).await?;
+        let begun = Instant::now();
+        let mut result = Ok(());
+        for p in self.plugins.iter().filter(|p| p.handles(a.operation, a.resource, a.subresource)) {
+            let begun = Instant::now();
+            result = p.validate(a, cluster).await;
+            self.tell(Some(&**p), "validate", a.operation, &result, begun);
+            if result.is_err() {
+                break;
             }
         }
-        Ok(())
+        self.tell(None, "validate", a.operation, &result, begun);
+        result
+    }
+    fn tell(
+        &self,
+        plugin: Option<&dyn Plugin>,
+        step: &'static str,
+        operation: Operation,
+        result: &Result<(), Status>,
+        begun: Instant,
+    ) {
+        if let Some(observer) = &self.observer {
+            let admitted = Admitted { step, operation, rejected: result.is_err(), took: begun.elapsed() };
+            observer.admitted(plugin.map(Plugin::name), admitted);
+        }
     }
 }

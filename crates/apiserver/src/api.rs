@@ -236,7 +236,9 @@ impl Api {
         let route = routes::find(&self.registry, &request.info, &request.parts.method)?;
         learnt.subject = route.subject(&request.info);
         learnt.dry_run = request.query.first("dryRun").is_some();
-        warnings::of_deprecated(context, route.info());
+        if warnings::of_deprecated(context, route.info()) {
+            self.instruments.asked_for_deprecated(&learnt.subject);
+        }
         if request.parts.method == Method::PATCH && route.action == routes::Action::Patch {
             handlers::check_patch_type(&request.parts.headers)?;
         }

@@ -43,7 +43,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let (enable, disable) = (&config.admission.enable, &config.admission.disable);
     let chain = steersman_admission::plugins::chain(enable, disable, &configurations).map_err(|e| anyhow!(e))?;
-    let resources: &'static [Resource] = steersman_resources::table().map(line).collect::<Vec<_>>().leak();
+    let resources =
+        crate::runtime_config::served(steersman_resources::table().map(line).collect(), &config.runtime_config)
+            .map_err(|e| anyhow!(e))?;
+    let resources: &'static [Resource] = resources.leak();
     steersman_resources::shared::pod::set_allow_privileged(config.server.allow_privileged);
     let registry = Registry::start(steersman_registry::Config {
         resources,
@@ -64,12 +67,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         None => None,
     };
     let authenticators = Arc::new(authenticators(&config, &lookup, read_keys()?)?);
-    registry.set_admission(chain);
     registry.set_authorizer(authorizer.clone());
     registry.set_tokens(issuer.clone(), Some(tokens::authenticator(authenticators.clone())));
 
     let metrics = Metrics::new(&config.gates);
     let instruments = Instruments::new(&metrics);
+    registry.set_admission(chain.observed_by(Arc::new(instruments.clone())));
     let health = Health::new();
     let going_down = Arc::new(AtomicBool::new(false));
     checks(&health, &registry, &going_down);

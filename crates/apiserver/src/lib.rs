@@ -37,6 +37,7 @@ mod query;
 mod request_info;
 mod respond;
 mod routes;
+mod runtime_config;
 pub mod server;
 mod tls;
 mod tokens;

@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use std::time::Duration;
+use steersman_admission::{Admitted, Observer, Operation};
 use steersman_component::metrics::Metrics;
 
 /// What a request was about; the names are those of the table of resources, so nothing is copied.
@@ -46,6 +47,35 @@ struct GroupResource {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cluster {
+    storage_cluster_id: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Deprecated {
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    removed_release: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Step {
+    r#type: &'static str,
+    operation: &'static str,
+    rejected: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Controller {
+    name: &'static str,
+    r#type: &'static str,
+    operation: &'static str,
+    rejected: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kinds {
     group: &'static str,
     version: &'static str,
@@ -60,6 +90,9 @@ const SECONDS: [f64; 23] = [
 /// Bounds of answer sizes, bytes (upstream's).
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
+/// Bounds of the time that admission takes, seconds (upstream's).
+const ADMISSION: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+
 type Durations = Family<Subject, Histogram, fn() -> Histogram>;
 
 /// The server's own metrics.
@@ -73,6 +106,10 @@ pub struct Instruments {
     long_running: Family<Subject, Gauge>,
     terminations: Family<Answered, Counter>,
     objects: Family<GroupResource, Gauge>,
+    storage_size: Family<Cluster, Gauge>,
+    deprecated: Family<Deprecated, Gauge>,
+    admission_steps: Family<Step, Histogram, fn() -> Histogram>,
+    admission_controllers: Family<Controller, Histogram, fn() -> Histogram>,
     watch_events: Family<Kinds, Counter>,
     panics: Counter,
     tls_errors: Counter,
@@ -83,6 +120,7 @@ impl Instruments {
     pub fn new(metrics: &Metrics) -> Self {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
         let bytes: fn() -> Histogram = || Histogram::new(BYTES);
+        let admission: fn() -> Histogram = || Histogram::new(ADMISSION);
         let me = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds),
@@ -92,6 +130,10 @@ impl Instruments {
             long_running: Family::default(),
             terminations: Family::default(),
             objects: Family::default(),
+            storage_size: Family::default(),
+            deprecated: Family::default(),
+            admission_steps: Family::new_with_constructor(admission),
+            admission_controllers: Family::new_with_constructor(admission),
             watch_events: Family::default(),
             panics: Counter::default(),
             tls_errors: Counter::default(),
@@ -113,6 +155,22 @@ impl Instruments {
             r.register("apiserver_longrunning_requests", "Watches and streams that are open", me.long_running.clone());
             r.register("apiserver_request_terminations", "Requests ended in self-defence", me.terminations.clone());
             r.register("apiserver_storage_objects", "Stored objects", me.objects.clone());
+            r.register("apiserver_storage_size_bytes", "Size of etcd's database", me.storage_size.clone());
+            r.register(
+                "apiserver_requested_deprecated_apis",
+                "Deprecated APIs that somebody asked for",
+                me.deprecated.clone(),
+            );
+            r.register(
+                "apiserver_admission_step_admission_duration_seconds",
+                "Time that a whole step of admission took, seconds",
+                me.admission_steps.clone(),
+            );
+            r.register(
+                "apiserver_admission_controller_admission_duration_seconds",
+                "Time that one admission plug-in took, seconds",
+                me.admission_controllers.clone(),
+            );
             r.register("apiserver_watch_events", "Events sent to watchers", me.watch_events.clone());
             r.register("apiserver_panics", "Requests that ended in a panic", me.panics.clone());
             r.register("apiserver_tls_handshake_errors", "TLS handshakes that failed", me.tls_errors.clone());
@@ -178,11 +236,49 @@ impl Instruments {
     pub fn watch_events(&self, group: &'static str, version: &'static str, kind: &'static str) -> Counter {
         self.watch_events.get_or_create_owned(&Kinds { group, version, kind })
     }
+    /// A deprecated resource was asked for.
+    pub fn asked_for_deprecated(&self, s: &Subject) {
+        let labels = Deprecated {
+            group: s.group,
+            version: s.version,
+            resource: s.resource,
+            subresource: s.subresource,
+            // None of them has a release in which it goes.
+            removed_release: "",
+        };
+        self.deprecated.get_or_create(&labels).set(1);
+    }
+    /// The size of etcd's database.
+    pub fn set_storage_size(&self, bytes: u64) {
+        let labels = Cluster { storage_cluster_id: "etcd-0" };
+        self.storage_size.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
     /// How many objects of each resource are stored.
     pub fn set_objects(&self, counts: &[(&'static str, &'static str, u64)]) {
         for (group, resource, n) in counts {
             let labels = GroupResource { group: (*group).to_owned(), resource: (*resource).to_owned() };
             self.objects.get_or_create(&labels).set(i64::try_from(*n).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Observer for Instruments {
+    fn admitted(&self, plugin: Option<&'static str>, admission: Admitted) {
+        let Admitted { step: r#type, operation, rejected, took } = admission;
+        let operation = match operation {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        };
+        let rejected = if rejected { "true" } else { "false" };
+        let seconds = took.as_secs_f64();
+        match plugin {
+            None => self.admission_steps.get_or_create(&Step { r#type, operation, rejected }).observe(seconds),
+            Some(name) => self
+                .admission_controllers
+                .get_or_create(&Controller { name, r#type, operation, rejected })
+                .observe(seconds),
         }
     }
 }

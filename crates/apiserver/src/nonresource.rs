@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 use steersman_apimachinery::Status;
-use steersman_component::health::Endpoint;
+use steersman_component::health::{Endpoint, Results};
 use steersman_component::{metrics, version};
 use steersman_registry::Context;
 
@@ -35,9 +35,12 @@ pub async fn serve(api: &Arc<Api>, request: &Incomings, _ctx: &Context) -> Resul
         }
         "/metrics" => {
             api.instruments.set_objects(&api.registry.counts());
+            if let Some(bytes) = api.registry.database_size().await {
+                api.instruments.set_storage_size(bytes);
+            }
             Ok(respond::new(200, metrics::CONTENT_TYPE, api.metrics.text().into()))
         }
-        "/metrics/slis" => Ok(respond::new(200, SLIS_TYPE, slis(api).into())),
+        "/metrics/slis" => Ok(respond::new(200, metrics::CONTENT_TYPE, slis(&api.health.results()).into())),
         "/statusz" => Ok(respond::new(200, "text/plain; charset=utf-8", statusz(api).into())),
         "/flagz" => Ok(respond::text(200, flagz(api))),
         _ => routed(api, request, path),
@@ -193,47 +196,35 @@ fn paths(api: &Api) -> Vec<String> {
     all.extend(fixed.map(str::to_owned));
     for endpoint in [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz] {
         all.push(format!("/{}", endpoint.name()));
-        all.extend(checks(api, endpoint).into_iter().map(|(name, _)| format!("/{}/{name}", endpoint.name())));
+        all.extend(api.health.names(endpoint).into_iter().map(|name| format!("/{}/{name}", endpoint.name())));
     }
     all.sort_unstable();
     all
 }
 
-/// Name and state of an endpoint's checks.
-fn checks(api: &Api, endpoint: Endpoint) -> Vec<(String, bool)> {
-    let told = api.health.answer(endpoint, "", true, &[]).body;
-    let line = |l: &str| {
-        let (mark, rest) = l.split_at_checked(3)?;
-        let ok = match mark {
-            "[+]" => true,
-            "[-]" => false,
-            _ => return None,
-        };
-        Some((rest.split(' ').next()?.to_owned(), ok))
-    };
-    told.lines().filter_map(line).collect()
-}
-
-/// Prometheus' text format, as upstream's library names it.
-const SLIS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-
-/// The state of every check as metrics (rule: component-base `metrics/prometheus/slis`).
-fn slis(api: &Api) -> String {
-    let mut all = Vec::new();
-    for endpoint in [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz] {
-        all.extend(checks(api, endpoint).into_iter().map(|(name, ok)| (name, endpoint.name(), ok)));
+/// How the checks went as metrics (rule: component-base `metrics/prometheus/slis`).
+fn slis(results: &[Results]) -> String {
+    let mut out = String::new();
+    if results.is_empty() {
+        return out;
     }
-    slis_text(all)
-}
-
-fn slis_text(mut checks: Vec<(String, &str, bool)>) -> String {
-    let mut out = String::from(
-        "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n# TYPE kubernetes_healthcheck gauge\n",
-    );
-    // Metrics of a name are written in the order of their labels' values.
-    checks.sort();
-    for (name, endpoint, ok) in checks {
-        let _ = writeln!(out, "kubernetes_healthcheck{{name=\"{name}\",type=\"{endpoint}\"}} {}", i32::from(ok));
+    out += "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n# TYPE kubernetes_healthcheck gauge\n";
+    for r in results {
+        let _ = writeln!(
+            out,
+            "kubernetes_healthcheck{{name=\"{}\",type=\"{}\"}} {}",
+            r.name,
+            r.endpoint,
+            i32::from(r.well)
+        );
+    }
+    out += "# HELP kubernetes_healthchecks_total [STABLE] This metric records the results of all healthcheck.\n# TYPE kubernetes_healthchecks_total counter\n";
+    for status in ["error", "success"] {
+        let count = |r: &Results| if status == "success" { r.passed } else { r.failed };
+        for r in results.iter().filter(|r| count(r) > 0) {
+            let labels = format!("name=\"{}\",status=\"{status}\",type=\"{}\"", r.name, r.endpoint);
+            let _ = writeln!(out, "kubernetes_healthchecks_total{{{labels}}} {}", count(r));
+        }
     }
     out
 }
@@ -276,19 +267,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slis_are_sorted_by_labels() {
-        let told = slis_text(vec![
-            ("ping".into(), "livez", true),
-            ("ping".into(), "healthz", false),
-            ("etcd".into(), "readyz", true),
-        ]);
-        let lines: Vec<&str> = told.lines().skip(2).collect();
+    fn slis_tell_how_checks_went() {
+        let result =
+            |name: &str, endpoint, passed, failed, well| Results { name: name.into(), endpoint, passed, failed, well };
+        let told = slis(&[result("etcd", "readyz", 3, 1, false), result("ping", "livez", 2, 0, true)]);
+        let lines: Vec<&str> = told.lines().filter(|l| !l.starts_with('#')).collect();
         assert_eq!(
             lines,
             [
-                "kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1",
-                "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 0",
+                "kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 0",
                 "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
+                "kubernetes_healthchecks_total{name=\"etcd\",status=\"error\",type=\"readyz\"} 1",
+                "kubernetes_healthchecks_total{name=\"etcd\",status=\"success\",type=\"readyz\"} 3",
+                "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"livez\"} 2",
             ]
         );
     }

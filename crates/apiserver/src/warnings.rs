@@ -15,12 +15,13 @@ const DEPRECATED: &[(&str, &str, &str, &str)] = &[
     ("", "v1", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
 ];
 
-/// Warns of a deprecated resource.
-pub fn of_deprecated(context: &Context, info: &ResourceInfo) {
+/// Warns of a deprecated resource; whether it is one.
+pub fn of_deprecated(context: &Context, info: &ResourceInfo) -> bool {
     let found = DEPRECATED.iter().find(|d| (d.0, d.1, d.2) == (info.group, info.version, info.resource));
     if let Some(d) = found {
         context.warn(d.3);
     }
+    found.is_some()
 }
 
 /// Adds a header for each warning; texts with control characters cannot be sent and are left out.

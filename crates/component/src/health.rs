@@ -1,5 +1,6 @@
 //! `/healthz`, `/livez` and `/readyz` in upstream's form (rule: apiserver `pkg/server/healthz`).
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// Says whether something is well; the error says why not.
@@ -43,6 +44,39 @@ struct Named {
     name: String,
     endpoints: Vec<Endpoint>,
     check: Check,
+    /// How it went so far, at each of the endpoints.
+    seen: [Seen; 3],
+}
+
+/// How often a check passed and failed, and which came last.
+#[derive(Default)]
+struct Seen {
+    passed: AtomicU64,
+    failed: AtomicU64,
+    last: AtomicBool,
+}
+
+/// How a check went at one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct Results {
+    pub name: String,
+    pub endpoint: &'static str,
+    pub passed: u64,
+    pub failed: u64,
+    /// Whether it passed last.
+    pub well: bool,
+}
+
+impl Named {
+    fn run(&self, endpoint: Endpoint) -> Result<(), String> {
+        let result = (self.check)();
+        let seen = &self.seen[endpoint as usize];
+        let count = if result.is_ok() { &seen.passed } else { &seen.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+        seen.last.store(result.is_ok(), Ordering::Relaxed);
+        result
+    }
 }
 
 /// A component's checks, in the order they were added.
@@ -69,7 +103,7 @@ impl Health {
     }
     /// Adds a check.
     pub fn add(&self, name: &str, endpoints: &[Endpoint], check: Check) {
-        let named = Named { name: name.to_owned(), endpoints: endpoints.to_vec(), check };
+        let named = Named { name: name.to_owned(), endpoints: endpoints.to_vec(), check, seen: Default::default() };
         self.checks.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(named);
     }
     /// A check that passes once [`Gate::open`] was called.
@@ -77,13 +111,33 @@ impl Health {
         let gate = Gate::default();
         let open = gate.0.clone();
         let check: Check =
-            Arc::new(
-                move || {
-                    if open.load(std::sync::atomic::Ordering::Acquire) { Ok(()) } else { Err("not finished".into()) }
-                },
-            );
+            Arc::new(move || if open.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".into()) });
         self.add(name, endpoints, check);
         gate
+    }
+    /// The names of an endpoint's checks.
+    pub fn names(&self, endpoint: Endpoint) -> Vec<String> {
+        let checks = self.checks.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        checks.iter().filter(|c| c.endpoints.contains(&endpoint)).map(|c| c.name.clone()).collect()
+    }
+    /// How the checks went that were asked for so far, sorted.
+    pub fn results(&self) -> Vec<Results> {
+        let checks = self.checks.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of = |c: &Named, endpoint: Endpoint| {
+            let seen = &c.seen[endpoint as usize];
+            Results {
+                name: c.name.clone(),
+                endpoint: endpoint.name(),
+                passed: seen.passed.load(Ordering::Relaxed),
+                failed: seen.failed.load(Ordering::Relaxed),
+                well: seen.last.load(Ordering::Relaxed),
+            }
+        };
+        let all = [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz];
+        let mut results: Vec<_> = checks.iter().flat_map(|c| all.map(|e| of(c, e))).collect();
+        results.retain(|r| r.passed + r.failed > 0);
+        results.sort();
+        results
     }
     /// Answers `/<endpoint>` (empty `single`) or `/<endpoint>/<single>`, with the query's `verbose` and `exclude`s.
     pub fn answer(&self, endpoint: Endpoint, single: &str, verbose: bool, exclude: &[String]) -> Answer {
@@ -92,7 +146,7 @@ impl Health {
         if !single.is_empty() {
             return match mine.iter().find(|c| c.name == single) {
                 None => Answer { status: 404, body: "404 page not found\n".into() },
-                Some(c) => match (c.check)() {
+                Some(c) => match c.run(endpoint) {
                     Ok(()) => Answer { status: 200, body: "ok".into() },
                     Err(e) => Answer { status: 500, body: format!("internal server error: {e}\n") },
                 },
@@ -104,7 +158,7 @@ impl Health {
                 body.push_str(&format!("[+]{} excluded: ok\n", c.name));
                 continue;
             }
-            match (c.check)() {
+            match c.run(endpoint) {
                 Ok(()) => body.push_str(&format!("[+]{} ok\n", c.name)),
                 Err(e) => {
                     failed = true;
@@ -134,16 +188,16 @@ impl Health {
 
 /// Opens a check made by [`Health::gate`].
 #[derive(Clone, Default)]
-pub struct Gate(Arc<std::sync::atomic::AtomicBool>);
+pub struct Gate(Arc<AtomicBool>);
 
 impl Gate {
     /// From now on the check passes.
     pub fn open(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::Release);
+        self.0.store(true, Ordering::Release);
     }
     /// From now on the check fails again.
     pub fn close(&self) {
-        self.0.store(false, std::sync::atomic::Ordering::Release);
+        self.0.store(false, Ordering::Release);
     }
 }
 
