@@ -13,6 +13,7 @@ mod encode;
 mod errors;
 mod foreign;
 mod managed;
+pub mod master_leases;
 mod meta;
 pub mod object;
 mod patch;
@@ -29,6 +30,7 @@ mod update;
 mod view;
 pub mod watch;
 
+pub use master_leases::MasterLeases;
 pub use object::{Deleted, DeletedBody, Items, List, Object, PatchType, WatchEvent};
 pub use registry::{Config, Found, Registry};
 pub use steersman_admission::cluster::{Cluster, Context, ServerConfig};

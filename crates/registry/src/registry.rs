@@ -152,6 +152,10 @@ impl Registry {
         }
     }
 
+    /// What all keys begin with, e.g. `/registry`.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
     /// Sets the admission chain; once, before the first request.
     pub fn set_admission(&self, chain: Chain) {
         let _ = self.chain.set(chain);
@@ -227,7 +231,7 @@ impl Registry {
 }
 
 /// What the cache of a prefix needs to know of the resources it serves.
-fn spec(prefix: &str, strategies: &[&'static dyn Strategy]) -> CacheSpec {
+pub(crate) fn spec(prefix: &str, strategies: &[&'static dyn Strategy]) -> CacheSpec {
     let mut strategies = strategies.to_vec();
     // What is stored is read by the rules of the version that is stored.
     strategies.sort_by_key(|s| crate::shape::Shape::new(*s).converts);

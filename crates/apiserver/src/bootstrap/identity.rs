@@ -16,22 +16,6 @@ const SECONDS: i64 = 3600;
 const IDENTITY: &str = "apiserver.kubernetes.io/identity";
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// Annotation with the address that other members of the cluster reach a server at.
-const ADDRESS: &str = "apiserver.kubernetes.io/advertise-address";
-
-/// The addresses of the servers that renewed their Lease within `limit`, and `own`; sorted.
-pub fn alive(cluster: &dyn Cluster, own: &str, limit: Duration) -> Vec<String> {
-    let since = Timestamp::now() - limit;
-    let recent = |l: &Value| object::str(l, &["spec", "renewTime"]).parse::<Timestamp>().is_ok_and(|t| t > since);
-    let leases = cluster.list("coordination.k8s.io", "leases", "kube-system");
-    let servers = leases.iter().filter(|l| object::label(l, IDENTITY).is_some() && recent(l));
-    let mut all: Vec<String> = servers.filter_map(|l| object::annotation(l, ADDRESS).map(str::to_owned)).collect();
-    all.push(own.to_owned());
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
 /// Renews the Lease until `stop`.
 pub async fn keep(api: &Api, stop: CancellationToken) {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
@@ -59,13 +43,11 @@ async fn renew(api: &Api, name: &str, holder: &str, host: &str) -> Result<(), St
     let cluster: &dyn Cluster = &*api.registry;
     let ctx = Context::loopback();
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
-    let address = api.config.advertise.to_string();
     let place = ("kube-system", name);
     let mut change = |o: &mut Value| {
         object::set(o, &["spec", "renewTime"], now.as_str());
         object::set(o, &["spec", "holderIdentity"], holder);
         object::set(o, &["spec", "leaseDurationSeconds"], SECONDS);
-        object::set(o, &["metadata", "annotations", ADDRESS], address.as_str());
         Ok(())
     };
     match cluster.update(&ctx, ("coordination.k8s.io", "leases", ""), place, false, &mut change).await {
@@ -75,7 +57,7 @@ async fn renew(api: &Api, name: &str, holder: &str, host: &str) -> Result<(), St
     let labels = json!({IDENTITY: "kube-apiserver", "kubernetes.io/hostname": host});
     let lease = json!({
         "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
-        "metadata": {"name": name, "namespace": "kube-system", "labels": labels, "annotations": {ADDRESS: address}},
+        "metadata": {"name": name, "namespace": "kube-system", "labels": labels},
         "spec": {"holderIdentity": holder, "leaseDurationSeconds": SECONDS, "renewTime": now},
     });
     cluster.create(&ctx, "coordination.k8s.io", "leases", lease, false).await.map(drop)

@@ -1,44 +1,46 @@
 //! The service `kubernetes` and its endpoints: this server and all others that are alive
-//! (rule: `pkg/controlplane/controller/kubernetesservice`; which servers are alive is read from their identity Leases).
+//! (rule: `pkg/controlplane/controller/kubernetesservice`, `pkg/controlplane/reconcilers`).
 
-use super::identity;
 use crate::api::Api;
 use crate::config::SERVICE_PORT;
 use serde_json::{Value, json};
 use std::time::Duration;
 use steersman_apimachinery::status::Reason;
 use steersman_apimachinery::{Status, object};
-use steersman_registry::{Cluster, Context};
+use steersman_registry::{Cluster, Context, MasterLeases};
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How long a server counts as alive after it last said so.
-const ALIVE: Duration = Duration::from_secs(25);
+/// Why the endpoints stay as they are.
+const NONE_ALIVE: &str =
+    "no API server IP addresses were listed in storage, refusing to erase all endpoints for the kubernetes Service";
+
+/// The leases of all servers, followed from the first time they are needed.
+pub type Leases = tokio::sync::OnceCell<MasterLeases>;
 
 /// Looks every ten seconds until `stop`, then takes this server out.
-pub async fn keep(api: &Api, stop: CancellationToken) {
+pub async fn keep(api: &Api, leases: &Leases, stop: CancellationToken) {
     let ctx = Context::loopback();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(INTERVAL) => {}
         }
-        if let Err(e) = reconcile(api, &ctx).await {
+        if let Err(e) = reconcile(api, leases, &ctx).await {
             tracing::warn!(error = %e, "service kubernetes not reconciled");
         }
     }
     if api.config.endpoint_reconciler
-        && let Err(e) = leave(api, &ctx).await
+        && let Err(e) = leave(api, leases, &ctx).await
     {
         tracing::debug!(error = %e, "this server's endpoint not removed");
     }
 }
 
 /// Makes the service, its Endpoints and its EndpointSlice what they should be.
-pub async fn reconcile(api: &Api, ctx: &Context) -> Result<(), Status> {
+pub async fn reconcile(api: &Api, leases: &Leases, ctx: &Context) -> Result<(), Status> {
     let cluster: &dyn Cluster = &*api.registry;
-    let port = api.config.bind.port();
     if cluster.get("", "services", "default", "kubernetes").is_none() {
         let created = cluster.create(ctx, "", "services", service(api), false).await;
         ignore(created, Reason::AlreadyExists)?;
@@ -46,34 +48,27 @@ pub async fn reconcile(api: &Api, ctx: &Context) -> Result<(), Status> {
     if !api.config.endpoint_reconciler {
         return Ok(());
     }
-    let alive = identity::alive(cluster, &api.config.advertise.to_string(), ALIVE);
-    write(cluster, ctx, "", "endpoints", endpoints(&alive, port), &["subsets"]).await?;
-    write(
-        cluster,
-        ctx,
-        "discovery.k8s.io",
-        "endpointslices",
-        slice(&alive, port),
-        &["addressType", "endpoints", "ports"],
-    )
-    .await
+    let leases = leases.get_or_try_init(|| MasterLeases::attach(&api.registry)).await?;
+    leases.renew(&api.config.advertise.to_string()).await?;
+    write_alive(api, leases, ctx).await
 }
 
-async fn leave(api: &Api, ctx: &Context) -> Result<(), Status> {
+async fn leave(api: &Api, leases: &Leases, ctx: &Context) -> Result<(), Status> {
+    let Some(leases) = leases.get() else { return Ok(()) };
+    leases.remove(&api.config.advertise.to_string()).await?;
+    write_alive(api, leases, ctx).await
+}
+
+/// Writes the servers that are alive into Endpoints and EndpointSlice.
+async fn write_alive(api: &Api, leases: &MasterLeases, ctx: &Context) -> Result<(), Status> {
     let (cluster, port) = (&*api.registry as &dyn Cluster, api.config.bind.port());
-    let own = api.config.advertise.to_string();
-    let mut alive = identity::alive(cluster, &own, ALIVE);
-    alive.retain(|a| *a != own);
+    let alive = leases.alive().await?;
+    if alive.is_empty() {
+        return Err(Status::internal(NONE_ALIVE));
+    }
     write(cluster, ctx, "", "endpoints", endpoints(&alive, port), &["subsets"]).await?;
-    write(
-        cluster,
-        ctx,
-        "discovery.k8s.io",
-        "endpointslices",
-        slice(&alive, port),
-        &["addressType", "endpoints", "ports"],
-    )
-    .await
+    let fields = ["addressType", "endpoints", "ports"];
+    write(cluster, ctx, "discovery.k8s.io", "endpointslices", slice(&alive, port), &fields).await
 }
 
 fn ignore<T>(r: Result<T, Status>, reason: Reason) -> Result<(), Status> {
@@ -140,18 +135,15 @@ fn service(api: &Api) -> Value {
 }
 
 fn endpoints(alive: &[String], port: u16) -> Value {
-    let mut o = json!({
+    let addresses: Vec<Value> = alive.iter().map(|ip| json!({"ip": ip})).collect();
+    json!({
         "kind": "Endpoints", "apiVersion": "v1",
         "metadata": {
             "name": "kubernetes", "namespace": "default",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
-    });
-    if !alive.is_empty() {
-        let addresses: Vec<Value> = alive.iter().map(|ip| json!({"ip": ip})).collect();
-        o["subsets"] = json!([{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]);
-    }
-    o
+        "subsets": [{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    })
 }
 
 fn slice(alive: &[String], port: u16) -> Value {

@@ -128,14 +128,15 @@ pub async fn run(api: Arc<Api>, hooks: Hooks, stop: CancellationToken) {
         objects::set_status(&api, &ctx, ("networking.k8s.io", "servicecidrs"), "kubernetes", ready).await;
     };
     let maps = retried("config maps", || all(&api, &ctx, creations(objects::config_maps(&api.config))));
+    let leases = kubernetes::Leases::new();
     let service = async {
-        retried("service kubernetes", || kubernetes::reconcile(&api, &ctx)).await;
+        retried("service kubernetes", || kubernetes::reconcile(&api, &leases, &ctx)).await;
         hooks.done(&["bootstrap-controller"]);
     };
     tokio::join!(rbac, classes, fairness, services, maps, service);
     tracing::info!("the objects of a new cluster are there");
     tokio::join!(
-        kubernetes::keep(&api, stop.clone()),
+        kubernetes::keep(&api, &leases, stop.clone()),
         identity::keep(&api, stop.clone()),
         repair_services(&api, stop.clone())
     );

@@ -1,6 +1,8 @@
 //! A kube-apiserver of the test's own: its binary, an etcd, certificates, all gone when the test ends. Requests are
 //! written by hand, since no client library would send what these tests send.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
@@ -30,13 +32,28 @@ pub struct Server {
     child: Child,
     home: TempDir,
     port: u16,
-    _etcd: Etcd,
+    etcd: Arc<Etcd>,
 }
 
 impl Server {
     /// Starts it and waits until it is ready.
     pub fn start() -> Self {
-        let etcd = Etcd::start().expect("etcd starts");
+        Self::with(Arc::new(Etcd::start().expect("etcd starts")), "192.0.2.1")
+    }
+
+    /// Another server of the same cluster, that says it is reached at `address`.
+    pub fn beside(&self, address: &str) -> Self {
+        Self::with(self.etcd.clone(), address)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill can be run").success());
+        assert!(self.child.wait().expect("the server can be waited for").success(), "{}", self.log());
+    }
+
+    fn with(etcd: Arc<Etcd>, address: &str) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let port = free_port().expect("a free port");
         cluster::create(&cluster::Options {
@@ -50,7 +67,7 @@ impl Server {
         let log = std::fs::File::create(home.path().join("log")).expect("the folder is writable");
         let child = Command::new(env!("CARGO_BIN_EXE_kube-apiserver"))
             .args(["--etcd-servers", &etcd.url(), "--secure-port", &port.to_string(), "--bind-address", "127.0.0.1"])
-            .args(["--advertise-address", "192.0.2.1", "--service-cluster-ip-range", "10.0.0.0/16"])
+            .args(["--advertise-address", address, "--service-cluster-ip-range", "10.0.0.0/16"])
             .args(["--tls-cert-file", &file("apiserver.crt"), "--tls-private-key-file", &file("apiserver.key")])
             .args(["--client-ca-file", &file("ca.crt"), "--authorization-mode", "RBAC"])
             .args(["--service-account-issuer", "https://kubernetes.default.svc"])
@@ -61,7 +78,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .expect("the binary can be run");
-        let server = Self { child, home, port, _etcd: etcd };
+        let server = Self { child, home, port, etcd };
         server.wait();
         server
     }
