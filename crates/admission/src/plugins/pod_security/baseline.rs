@@ -70,7 +70,10 @@ pub(super) fn app_armor_profile(pod: Subject<'_>) -> Option<Violation> {
     let mut values = BTreeSet::new();
     let mut bad = |v: &Value| match text(v, "/securityContext/appArmorProfile/type") {
         "" | "RuntimeDefault" | "Localhost" => false,
-        other => values.insert(other.to_owned()) || true,
+        other => {
+            values.insert(other.to_owned());
+            true
+        }
     };
     let own = bad(pod.spec);
     let names = named(pod, bad);
@@ -266,7 +269,10 @@ pub(super) fn seccomp_profile(pod: Subject<'_>) -> Option<Violation> {
     let mut values = BTreeSet::new();
     let mut bad = |v: &Value| match seccomp(v) {
         None | Some("RuntimeDefault" | "Localhost") => false,
-        Some(other) => values.insert(other.to_owned()) || true,
+        Some(other) => {
+            values.insert(other.to_owned());
+            true
+        }
     };
     let own = bad(pod.spec);
     let names = named(pod, bad);
