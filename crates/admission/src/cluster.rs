@@ -101,6 +101,17 @@ pub trait TokenAuthenticator: Send + Sync {
     async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<(UserInfo, Vec<String>)>, String>;
 }
 
+/// A pool of numbers as it is stored: a RangeAllocation without its metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// The numbers it is about: `30000-32767`.
+    pub range: String,
+    /// The ones that are taken: base64 of a big-endian number whose bit n stands for the n-th.
+    pub data: String,
+    /// The revision it was read at; 0: it is not stored.
+    pub revision: u64,
+}
+
 /// The rest of the cluster, as strategies and plug-ins see it. Resources are named by group and plural.
 #[async_trait]
 pub trait Cluster: Send + Sync {
@@ -139,6 +150,10 @@ pub trait Cluster: Send + Sync {
         name: &str,
         options: DeleteOptions,
     ) -> Result<Value, Status>;
+    /// A pool that all servers share (`servicenodeports`), as of late or, with `live`, as it is now.
+    async fn pool(&self, name: &str, live: bool) -> Result<Option<Pool>, Status>;
+    /// Stores a pool; false: it is no longer at the revision it was read at.
+    async fn set_pool(&self, name: &str, pool: &Pool) -> Result<bool, Status>;
     /// Decides for reviews and for checks such as RBAC's escalation.
     fn authorizer(&self) -> &dyn Authorizer;
     /// Signs tokens; absent where no key was given.

@@ -1,5 +1,6 @@
 //! What plug-ins, strategies and authorisers read and write of the cluster.
 
+use crate::ranges::Ranges;
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::update::{Source, Write};
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
-use steersman_admission::cluster::{Cluster, ServerConfig, TokenAuthenticator, TokenIssuer};
+use steersman_admission::cluster::{Cluster, Pool, ServerConfig, TokenAuthenticator, TokenIssuer};
 use steersman_apimachinery::options::{CreateOptions, DeleteOptions, GetOptions, UpdateOptions};
 use steersman_apimachinery::{GroupResource, Status, object};
 use steersman_auth::{Attributes, Authorizer, Decision, Lookup, Rules, UserInfo};
@@ -119,6 +120,12 @@ impl Cluster for Registry {
     ) -> Result<Value, Status> {
         let store = self.need(group, resource)?;
         store.delete_object(ctx, self, namespace, name, options, false).await.map(|(_, obj)| obj)
+    }
+    async fn pool(&self, name: &str, live: bool) -> Result<Option<Pool>, Status> {
+        self.ranges.get_or_try_init(|| Ranges::attach(self)).await?.read(name, live).await
+    }
+    async fn set_pool(&self, name: &str, pool: &Pool) -> Result<bool, Status> {
+        self.ranges.get_or_try_init(|| Ranges::attach(self)).await?.write(name, pool).await
     }
     fn authorizer(&self) -> &dyn Authorizer {
         match self.authorizer.get() {

@@ -1,5 +1,6 @@
 //! All resources of a server.
 
+use crate::ranges::Ranges;
 use crate::select::INDEXED;
 use crate::shape::Reader;
 use crate::store::Store;
@@ -66,6 +67,8 @@ pub struct Registry {
     pub(crate) issuer: OnceLock<Arc<dyn TokenIssuer>>,
     pub(crate) authenticator: OnceLock<Arc<dyn TokenAuthenticator>>,
     pub(crate) server: ServerConfig,
+    /// Followed from the first time they are needed.
+    pub(crate) ranges: tokio::sync::OnceCell<Ranges>,
 }
 
 static NO_PLUGINS: Chain = Chain::empty();
@@ -126,6 +129,7 @@ impl Registry {
                 issuer: OnceLock::new(),
                 authenticator: OnceLock::new(),
                 server: config.server,
+                ranges: tokio::sync::OnceCell::new(),
             }
         }))
     }

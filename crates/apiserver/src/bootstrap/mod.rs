@@ -144,10 +144,11 @@ pub async fn run(api: Arc<Api>, hooks: Hooks, stop: CancellationToken) {
 
 /// Makes Services agree with the addresses and ports they hold, at once and then every few minutes until `stop`.
 async fn repair_services(api: &Api, stop: CancellationToken) {
+    let mut repair = steersman_resources::core::services::Repair::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = steersman_resources::core::services::repair(&*api.registry) => {}
+            () = repair.run(&*api.registry) => {}
         }
         tokio::select! {
             () = stop.cancelled() => break,

@@ -38,12 +38,22 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it is ready.
     pub fn start() -> Self {
-        Self::with(Arc::new(Etcd::start().expect("etcd starts")), "192.0.2.1")
+        Self::start_with(&[])
+    }
+
+    /// The same with more flags.
+    pub fn start_with(flags: &[&str]) -> Self {
+        Self::with(Arc::new(Etcd::start().expect("etcd starts")), "192.0.2.1", flags)
     }
 
     /// Another server of the same cluster, that says it is reached at `address`.
     pub fn beside(&self, address: &str) -> Self {
-        Self::with(self.etcd.clone(), address)
+        self.beside_with(address, &[])
+    }
+
+    /// The same with more flags.
+    pub fn beside_with(&self, address: &str, flags: &[&str]) -> Self {
+        Self::with(self.etcd.clone(), address, flags)
     }
 
     /// Asks it to end, and waits until it has.
@@ -53,7 +63,7 @@ impl Server {
         assert!(self.child.wait().expect("the server can be waited for").success(), "{}", self.log());
     }
 
-    fn with(etcd: Arc<Etcd>, address: &str) -> Self {
+    fn with(etcd: Arc<Etcd>, address: &str, flags: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let port = free_port().expect("a free port");
         cluster::create(&cluster::Options {
@@ -73,6 +83,7 @@ impl Server {
             .args(["--service-account-issuer", "https://kubernetes.default.svc"])
             .args(["--service-account-key-file", &file("sa.pub")])
             .args(["--service-account-signing-key-file", &file("sa.key")])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)

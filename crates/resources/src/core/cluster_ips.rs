@@ -1,16 +1,22 @@
 //! Cluster IPs: each is an IPAddress object, taken from the blocks that ServiceCIDR objects name
 //! (rule: `pkg/registry/core/service/ipallocator`).
 
+use super::service_events::{self, Problem};
+use super::service_rules::{is_headless, spec_type};
 use crate::fields::Fields;
 use crate::ip;
 use rand::Rng;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use steersman_apimachinery::options::DeleteOptions;
 use steersman_apimachinery::{Reason, Status, object};
 use steersman_registry::{Cluster, Context};
 
 const GROUP: &str = "networking.k8s.io";
+const FAMILY_LABEL: &str = "ipaddress.kubernetes.io/ip-family";
+const MANAGER_LABEL: &str = "ipaddress.kubernetes.io/managed-by";
+const MANAGER: &str = "ipallocator.k8s.io";
 
 /// Why an address was not given.
 #[derive(Debug)]
@@ -109,8 +115,8 @@ async fn create(cluster: &dyn Cluster, ip: IpAddr, svc: &Value) -> Result<(), Ip
         "metadata": {
             "name": ip.to_string(),
             "labels": {
-                "ipaddress.kubernetes.io/ip-family": family(ip),
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                FAMILY_LABEL: family(ip),
+                MANAGER_LABEL: MANAGER,
             },
         },
         "spec": {"parentRef": {"resource": "services", "namespace": object::namespace(svc), "name": object::name(svc)}},
@@ -190,36 +196,151 @@ pub(super) async fn release(cluster: &dyn Cluster, ip: &str) {
     }
 }
 
-/// Makes the IPAddress objects that stored Services need and lack, and removes those whose Service is gone.
-pub(super) async fn repair(cluster: &dyn Cluster) {
-    for svc in cluster.list("", "services", "") {
-        for ip in svc.at("spec").strings("clusterIPs").iter().filter_map(|s| ip::parse_sloppy(s)) {
-            if cluster.get(GROUP, "ipaddresses", "", &ip.to_string()).is_none()
-                && let Err(e) = create(cluster, ip, &svc).await
-            {
-                tracing::warn!(%ip, service = object::name(&svc), error = %e, "could not repair a cluster IP");
+/// How long an IPAddress may be without its Service, which may be on its way (rule: the grace period of
+/// `ipallocator/controller/repairip.go`).
+const GRACE: i64 = 60;
+
+/// Makes Services and IPAddress objects agree (rule: `ipallocator/controller/repairip.go`).
+#[derive(Default)]
+pub(super) struct IpRepair {
+    told: HashSet<Problem>,
+}
+
+impl IpRepair {
+    /// One round; none before there is the first ServiceCIDR.
+    pub(super) async fn run(&mut self, cluster: &dyn Cluster) {
+        if cluster.get(GROUP, "servicecidrs", "", "kubernetes").is_none() {
+            return;
+        }
+        let mut problems = Vec::new();
+        for svc in cluster.list("", "services", "") {
+            if spec_type(&svc) == "ExternalName" || is_headless(&svc) {
+                continue;
+            }
+            for text in svc.at("spec").strings("clusterIPs") {
+                if let Err(e) = sync_cluster_ip(cluster, &svc, text, &mut problems).await {
+                    tracing::warn!(ip = text, service = object::name(&svc), error = %e, "cluster IP not repaired");
+                }
             }
         }
+        for held in cluster.list(GROUP, "ipaddresses", "") {
+            sync_address(cluster, &held, &mut problems).await;
+        }
+        service_events::tell(cluster, &mut self.told, problems).await;
     }
-    for held in cluster.list(GROUP, "ipaddresses", "") {
-        if object::label(&held, "ipaddress.kubernetes.io/managed-by") != Some("ipallocator.k8s.io") {
-            continue;
-        }
-        // It may belong to a Service that is just being stored.
-        let made = object::creation_timestamp(&held).parse::<jiff::Timestamp>();
-        if made.is_ok_and(|t| jiff::Timestamp::now().as_second() - t.as_second() < 60) {
-            continue;
-        }
-        let parent = held.at("spec").at("parentRef");
-        let svc = cluster.get_live("", "services", parent.s("namespace"), parent.s("name")).await;
-        let in_use = match svc {
-            Ok(svc) => svc.at("spec").strings("clusterIPs").contains(&object::name(&held)),
-            Err(s) => s.reason != Reason::NotFound,
+}
+
+/// Makes sure that an address of a Service is held by an IPAddress that says so.
+async fn sync_cluster_ip(
+    cluster: &dyn Cluster,
+    svc: &Value,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Result<(), IpError> {
+    let mut tell = |reason, note| problems.push(Problem::of_cluster_ip(svc, "ClusterIPAllocation", reason, note));
+    let Some(ip) = ip::parse_sloppy(text) else {
+        let note = format!("Cluster IP {text} is not a valid IP; please recreate Service");
+        problems.push(Problem::of_cluster_ip(svc, "ClusterIPValidation", "ClusterIPNotValid", note));
+        return Ok(());
+    };
+    let family = family(ip);
+    if !in_any_block(cluster, ip) {
+        tell(
+            "ClusterIPOutOfRange",
+            format!("Cluster IP [{family}]: {ip} is not within any configured Service CIDR; please recreate service"),
+        );
+        return Ok(());
+    }
+    let Some(held) = cluster.get(GROUP, "ipaddresses", "", &ip.to_string()) else {
+        tell("ClusterIPNotAllocated", format!("Cluster IP [{family}]: {ip} is not allocated; repairing"));
+        return create(cluster, ip, svc).await;
+    };
+    let parent = held.at("spec").at("parentRef");
+    let (namespace, name) = (object::namespace(svc), object::name(svc));
+    let mut again = || {
+        let what = format!("the ClusterIP [{family}]: {ip} for Service {namespace}/{name}");
+        tell("ClusterIPNotAllocated", format!("{what} has a wrong reference; repairing"));
+    };
+    if !refers_to_service(parent) {
+        again();
+        return recreate(cluster, ip, svc).await;
+    }
+    if (parent.s("namespace"), parent.s("name")) != (namespace, name) {
+        let Some(other) = cluster.get("", "services", parent.s("namespace"), parent.s("name")) else {
+            again();
+            return recreate(cluster, ip, svc).await;
         };
-        if !in_use {
-            release(cluster, object::name(&held)).await;
+        if other.at("spec").strings("clusterIPs").contains(&object::name(&held)) {
+            let note = format!("Cluster IP [{family}]:{ip} was assigned to multiple services; please recreate service");
+            tell("ClusterIPAlreadyAllocated", note);
         }
     }
+    if object::label(&held, FAMILY_LABEL) != Some(family) || !is_ours(&held) {
+        return recreate(cluster, ip, svc).await;
+    }
+    Ok(())
+}
+
+/// Removes an IPAddress that the allocator made and no Service holds.
+async fn sync_address(cluster: &dyn Cluster, held: &Value, problems: &mut Vec<Problem>) {
+    if !is_ours(held) {
+        return;
+    }
+    let mut tell = |reason, note| problems.push(Problem::of_address(held, reason, note));
+    let parent = held.at("spec").at("parentRef");
+    let (ip, namespace, name) = (object::name(held), parent.s("namespace"), parent.s("name"));
+    if !refers_to_service(parent) {
+        let shown = ["group", "resource", "namespace", "name"].map(|f| parent.s(f)).join(" ");
+        let note = format!(
+            "IPAddress {ip} appears to have been modified, not referencing a Service &{{{shown}}}: cleaning up"
+        );
+        tell("IPAddressNotAllocated", note);
+        return release(cluster, ip).await;
+    }
+    let holds = |svc: &Value| svc.at("spec").strings("clusterIPs").contains(&ip);
+    if cluster.get("", "services", namespace, name).is_some_and(|svc| holds(&svc)) {
+        return;
+    }
+    match cluster.get_live("", "services", namespace, name).await {
+        Ok(svc) if holds(&svc) => return,
+        Ok(_) => {
+            let note = format!("IPAddress: {ip} for Service {namespace}/{name} has a wrong reference; cleaning up");
+            tell("IPAddressWrongReference", note);
+        }
+        Err(s) if s.reason == Reason::NotFound => {
+            let made = object::creation_timestamp(held).parse::<jiff::Timestamp>();
+            if made.is_ok_and(|t| jiff::Timestamp::now().as_second() - t.as_second() <= GRACE) {
+                return;
+            }
+            let note = format!("IPAddress: {ip} for Service {namespace}/{name} appears to have leaked: cleaning up");
+            tell("IPAddressNotAllocated", note);
+        }
+        Err(s) => {
+            tracing::warn!(ip, error = %s, "the Service of an IPAddress could not be read");
+            return;
+        }
+    }
+    release(cluster, ip).await;
+}
+
+async fn recreate(cluster: &dyn Cluster, ip: IpAddr, svc: &Value) -> Result<(), IpError> {
+    release(cluster, &ip.to_string()).await;
+    create(cluster, ip, svc).await
+}
+
+fn refers_to_service(parent: &Value) -> bool {
+    parent.s("group").is_empty() && parent.s("resource") == "services"
+}
+
+fn is_ours(held: &Value) -> bool {
+    object::label(held, MANAGER_LABEL) == Some(MANAGER)
+}
+
+/// Whether any ServiceCIDR holds an address, one that is going away too.
+fn in_any_block(cluster: &dyn Cluster, wanted: IpAddr) -> bool {
+    let all = cluster.list(GROUP, "servicecidrs", "");
+    let mut blocks = all.iter().flat_map(|c| c.at("spec").strings("cidrs")).filter_map(ip::parse_cidr_sloppy);
+    blocks.any(|b| ip::contains(b, wanted))
 }
 
 #[cfg(test)]

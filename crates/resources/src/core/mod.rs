@@ -19,6 +19,7 @@ pub mod resourcequotas;
 pub mod secrets;
 mod service_account_tokens;
 mod service_allocation;
+mod service_events;
 mod service_rules;
 pub(crate) mod service_validation;
 pub mod serviceaccounts;

@@ -2,7 +2,7 @@
 //! (rule: `pkg/registry/core/service/storage/alloc.go`).
 
 use super::cluster_ips::{self, IpError};
-use super::node_ports::{NodePorts, PortOperation, ports_of};
+use super::node_ports::{self, PortOperation, ports_of};
 use super::service_rules::{allocates_node_ports, is_headless, needs_health_check, needs_node_port, spec_type};
 use super::service_validation::cluster_ip_fields;
 use crate::fields::Fields;
@@ -14,20 +14,19 @@ use steersman_apimachinery::gvk::GroupKind;
 use steersman_apimachinery::{ErrorList, Path, Reason, Status, object};
 use steersman_registry::{Cluster, Finish};
 
-/// The node ports of all Services.
-pub(super) static NODE_PORTS: std::sync::LazyLock<NodePorts> = std::sync::LazyLock::new(NodePorts::default);
-
 /// What was taken for a change, and what it gives back once it is stored.
+#[derive(Default)]
 pub(super) struct Allocation {
     ips_taken: Vec<String>,
     ips_to_release: Vec<String>,
-    ports: PortOperation,
+    ports_taken: Vec<u16>,
+    ports_to_release: Vec<u16>,
 }
 
 #[async_trait]
 impl Finish for Allocation {
     async fn finish(self: Box<Self>, cluster: &dyn Cluster, committed: bool) {
-        NODE_PORTS.finish(&self.ports, committed);
+        node_ports::release(cluster, if committed { &self.ports_to_release } else { &self.ports_taken }).await;
         for ip in if committed { &self.ips_to_release } else { &self.ips_taken } {
             cluster_ips::release(cluster, ip).await;
         }
@@ -50,14 +49,9 @@ pub(super) async fn allocate(
     dry_run: bool,
 ) -> Result<Allocation, Status> {
     families(cluster, svc, old)?;
-    let ports = if needs_node_port(svc) {
-        NODE_PORTS.begin(cluster, svc, dry_run)
-    } else {
-        NODE_PORTS.begin_release(cluster, svc, dry_run)
-    };
-    let mut done = Allocation { ips_taken: Vec::new(), ips_to_release: Vec::new(), ports };
+    let mut done = Allocation::default();
     let result = match addresses(cluster, svc, old, dry_run, &mut done).await {
-        Ok(()) => node_ports(svc, old, &mut done.ports),
+        Ok(()) => ports(cluster, svc, old, dry_run, &mut done).await,
         Err(e) => Err(e),
     };
     if let Err(e) = result {
@@ -65,15 +59,14 @@ pub(super) async fn allocate(
         return Err(e);
     }
     if dry_run {
-        done.ips_taken.clear();
-        done.ips_to_release.clear();
+        done = Allocation::default();
     }
     Ok(done)
 }
 
 /// Gives back what a deleted Service held.
 pub(super) async fn release(cluster: &dyn Cluster, svc: &Value) {
-    NODE_PORTS.release(svc);
+    node_ports::release(cluster, &ports_of(svc)).await;
     for ip in held_ips(svc) {
         cluster_ips::release(cluster, &ip).await;
     }
@@ -236,8 +229,29 @@ async fn addresses(
     Ok(())
 }
 
-fn node_ports(svc: &mut Value, old: Option<&Value>, op: &mut PortOperation) -> Result<(), Status> {
+async fn ports(
+    cluster: &dyn Cluster,
+    svc: &mut Value,
+    old: Option<&Value>,
+    dry_run: bool,
+    done: &mut Allocation,
+) -> Result<(), Status> {
     let had: BTreeSet<u16> = old.map(ports_of).unwrap_or_default().into_iter().collect();
+    if needs_node_port(svc) || needs_health_check(svc) {
+        let choose = |op: &mut PortOperation| {
+            let mut chosen = svc.clone();
+            choose_ports(&mut chosen, old.is_none(), &had, op)?;
+            Ok(chosen)
+        };
+        (*svc, done.ports_taken) = node_ports::take(cluster, dry_run, choose).await?;
+    }
+    let now: BTreeSet<u16> = ports_of(svc).into_iter().collect();
+    done.ports_to_release = had.difference(&now).copied().collect();
+    Ok(())
+}
+
+/// Settles the ports of a Service that is new, or that had the ports `had`.
+fn choose_ports(svc: &mut Value, new: bool, had: &BTreeSet<u16>, op: &mut PortOperation) -> Result<(), Status> {
     if needs_node_port(svc) {
         let automatic = allocates_node_ports(svc);
         let mut ports = svc.at("spec").items("ports").to_vec();
@@ -250,22 +264,22 @@ fn node_ports(svc: &mut Value, old: Option<&Value>, op: &mut PortOperation) -> R
                 continue;
             }
             let number = ports[i].int("port").unwrap_or(0);
-            if wanted == 0 && old.is_none() {
+            if wanted == 0 && new {
                 let chosen = ports.iter().filter(|p| p.int("port") == Some(number));
                 wanted = shared
                     .get(&number)
                     .copied()
                     .unwrap_or_else(|| chosen.filter_map(|p| p.int("nodePort")).find(|p| *p != 0).unwrap_or(0));
             }
-            let mine =
-                |p: i64, op: &PortOperation| u16::try_from(p).is_ok_and(|p| had.contains(&p) || op.taken.contains(&p));
+            let mine = |p: i64, op: &PortOperation| {
+                u16::try_from(p).is_ok_and(|p| had.contains(&p) || op.taken().contains(&p))
+            };
             if wanted == 0 {
-                let next = NODE_PORTS
-                    .allocate_next(op)
-                    .map_err(|e| Status::internal(format!("failed to allocate a nodePort: {e}")))?;
+                let next =
+                    op.allocate_next().map_err(|e| Status::internal(format!("failed to allocate a nodePort: {e}")))?;
                 wanted = i64::from(next);
-            } else if !mine(wanted, op) || (old.is_none() && shared.get(&number) != Some(&wanted)) {
-                NODE_PORTS.allocate(op, wanted).map_err(|why| {
+            } else if !mine(wanted, op) || (new && shared.get(&number) != Some(&wanted)) {
+                op.allocate(wanted).map_err(|why| {
                     let mut e = ErrorList::new();
                     e.invalid(&Path::new("spec").child("ports").index(i).child("nodePort"), wanted, why);
                     invalid(svc, &e)
@@ -283,19 +297,16 @@ fn node_ports(svc: &mut Value, old: Option<&Value>, op: &mut PortOperation) -> R
     if needs_health_check(svc) {
         let wanted = svc.at("spec").int("healthCheckNodePort").unwrap_or(0);
         // Only for new Services does upstream make it an internal error.
-        let failure = |why: String| if old.is_none() { Status::internal(why) } else { plain_failure(why) };
+        let failure = |why: String| if new { Status::internal(why) } else { plain_failure(why) };
         if wanted == 0 {
-            let next = NODE_PORTS
-                .allocate_next(op)
+            let next = op
+                .allocate_next()
                 .map_err(|e| failure(format!("failed to allocate a HealthCheck NodePort {wanted}: {e}")))?;
             object::set(svc, &["spec", "healthCheckNodePort"], i64::from(next));
         } else if !u16::try_from(wanted).is_ok_and(|p| had.contains(&p)) {
-            NODE_PORTS
-                .allocate(op, wanted)
+            op.allocate(wanted)
                 .map_err(|e| failure(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}")))?;
         }
     }
-    let now: BTreeSet<u16> = ports_of(svc).into_iter().collect();
-    op.to_release = had.difference(&now).copied().collect();
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! `services` (rule: `pkg/registry/core/service`).
 
-use super::{cluster_ips, columns, service_allocation, service_rules, service_validation};
+use super::cluster_ips::IpRepair;
+use super::node_ports::PortRepair;
+use super::{columns, service_allocation, service_rules, service_validation};
 use crate::common::{age_cell, carry_over, object_subresource};
 use crate::fields::Fields;
 use crate::shared::print;
@@ -19,11 +21,20 @@ static INFO: ResourceInfo = ResourceInfo {
     ..namespaced("", "v1", "services", "service", "Service")
 };
 
-/// Makes stored Services, IPAddress objects and node ports agree; the apiserver calls it when it starts and now and
-/// then (rule: `ipallocator/controller`, `portallocator/controller`).
-pub async fn repair(cluster: &dyn Cluster) {
-    cluster_ips::repair(cluster).await;
-    service_allocation::NODE_PORTS.repair(cluster);
+/// Makes stored Services, IPAddress objects and node ports agree (rule: `ipallocator/controller`,
+/// `portallocator/controller`).
+#[derive(Default)]
+pub struct Repair {
+    addresses: IpRepair,
+    ports: PortRepair,
+}
+
+impl Repair {
+    /// One round; the apiserver calls it when it starts and now and then.
+    pub async fn run(&mut self, cluster: &dyn Cluster) {
+        self.addresses.run(cluster).await;
+        self.ports.run(cluster).await;
+    }
 }
 
 /// The strategy of `services`.
