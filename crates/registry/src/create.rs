@@ -24,6 +24,19 @@ pub(crate) struct Saved {
     pub(crate) created: bool,
 }
 
+/// How a new object is stored.
+pub(crate) struct Creation<'a> {
+    pub(crate) ctx: &'a Context,
+    pub(crate) registry: &'a Registry,
+    pub(crate) namespace: &'a str,
+    pub(crate) dry_run: bool,
+    /// Whether plug-ins are asked; not for the server's own writes.
+    pub(crate) admission: bool,
+    /// Whether one that is too large may be stored without its managedFields; not where they are the point of the
+    /// request, as in server-side apply.
+    pub(crate) sheds_managed_fields: bool,
+}
+
 impl Store {
     /// The whole way of a POST. Without `admission` it is the server's own write.
     pub(crate) async fn create_object(
@@ -50,7 +63,9 @@ impl Store {
             );
             self.admit_new(ctx, registry, namespace, &mut obj, options.dry_run).await?;
         }
-        self.save_new(ctx, registry, namespace, obj, options.dry_run, admission).await
+        let creation =
+            Creation { ctx, registry, namespace, dry_run: options.dry_run, admission, sheds_managed_fields: true };
+        self.save_new(&creation, obj).await
     }
 
     /// Runs the mutating part of admission on a new object.
@@ -81,15 +96,7 @@ impl Store {
     }
 
     /// Names, prepares, validates and stores a new object.
-    pub(crate) async fn save_new(
-        &self,
-        ctx: &Context,
-        registry: &Registry,
-        namespace: &str,
-        mut obj: Value,
-        dry_run: bool,
-        admission: bool,
-    ) -> Result<Saved, Status> {
+    pub(crate) async fn save_new(&self, c: &Creation<'_>, mut obj: Value) -> Result<Saved, Status> {
         let base = object::generate_name(&obj).to_owned();
         let generated = object::name(&obj).is_empty() && !base.is_empty();
         let mut attempt = 1;
@@ -98,7 +105,7 @@ impl Store {
             if generated {
                 object::set(&mut this, &["metadata", "name"], meta::generate(&base));
             }
-            match self.save_named(ctx, registry, namespace, this, dry_run, admission).await {
+            match self.save_named(c, this).await {
                 Err(status) if status.reason == Reason::AlreadyExists && generated && attempt < ATTEMPTS => {
                     attempt += 1
                 }
@@ -110,56 +117,52 @@ impl Store {
         }
     }
 
-    async fn save_named(
-        &self,
-        ctx: &Context,
-        registry: &Registry,
-        namespace: &str,
-        mut obj: Value,
-        dry_run: bool,
-        admission: bool,
-    ) -> Result<Saved, Status> {
-        let strategy = self.strategy;
-        meta::fill_system_fields(&mut obj, ctx.now);
+    async fn save_named(&self, c: &Creation<'_>, mut obj: Value) -> Result<Saved, Status> {
+        meta::fill_system_fields(&mut obj, c.ctx.now);
         meta::clear_deletion(&mut obj);
-        meta::ensure_namespace(&mut obj, namespace)?;
-        strategy.prepare_for_create(ctx, &mut obj);
-        self.validate_new(ctx, &obj)?;
-        strategy.warn_on_create(ctx, &obj);
-        let name = object::name(&obj).to_owned();
-        let key = self.key(namespace, &name)?;
-        if admission {
-            let attributes = Attributes {
-                ctx,
-                operation: Operation::Create,
-                kind: &self.gvk,
-                resource: &self.gvr,
-                subresource: "",
-                namespace,
-                name: &name,
-                object: Some(&mut obj),
-                old: None,
-                dry_run,
-            };
-            registry.chain().validate(&attributes, registry).await?;
-        }
-        if !dry_run && crate::token::object_version(object::resource_version(&obj))? != 0 {
-            return Err(errors::plain("resourceVersion should not be set on objects to be created"));
-        }
-        let finish = strategy.begin_create(ctx, registry, &mut obj, dry_run).await?;
-        let saved = self.put_new(registry, &key, &name, obj, dry_run).await;
+        meta::ensure_namespace(&mut obj, c.namespace)?;
+        let finish = self.strategy.begin_create(c.ctx, c.registry, &mut obj, c.dry_run).await?;
+        let saved = self.save_begun(c, obj).await;
         if let Some(finish) = finish {
-            finish.finish(registry, saved.is_ok() && !dry_run).await;
+            finish.finish(c.registry, saved.is_ok() && !c.dry_run).await;
         }
         saved
     }
 
-    fn validate_new(&self, ctx: &Context, obj: &Value) -> Result<(), Status> {
-        let mut errors = meta::validate(obj, self.strategy);
+    async fn save_begun(&self, c: &Creation<'_>, mut obj: Value) -> Result<Saved, Status> {
+        self.strategy.prepare_for_create(c.ctx, &mut obj);
+        self.validate_new(c, &obj)?;
+        self.strategy.warn_on_create(c.ctx, &obj);
+        let name = object::name(&obj).to_owned();
+        let key = self.key(c.namespace, &name)?;
+        if c.admission {
+            let attributes = Attributes {
+                ctx: c.ctx,
+                operation: Operation::Create,
+                kind: &self.gvk,
+                resource: &self.gvr,
+                subresource: "",
+                namespace: c.namespace,
+                name: &name,
+                object: Some(&mut obj),
+                old: None,
+                dry_run: c.dry_run,
+            };
+            c.registry.chain().validate(&attributes, c.registry).await?;
+        }
+        if !c.dry_run && crate::token::object_version(object::resource_version(&obj))? != 0 {
+            return Err(errors::plain("resourceVersion should not be set on objects to be created"));
+        }
+        self.put_new(c, &key, &name, obj).await
+    }
+
+    fn validate_new(&self, c: &Creation<'_>, obj: &Value) -> Result<(), Status> {
+        let mut errors = self.strategy.forbidden(c.registry, obj, None);
+        errors.extend(meta::validate(obj, self.strategy));
         if self.strategy.checks_finalizers() {
             errors.extend(validation::known_finalizers(obj));
         }
-        errors.extend(self.strategy.validate(ctx, obj));
+        errors.extend(self.strategy.validate(c.ctx, obj));
         if errors.is_empty() {
             // The general check comes after the kind's own, and allows more in names.
             let (path, null) = (Path::new("metadata"), Value::Null);
@@ -170,23 +173,17 @@ impl Store {
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&self.gk, object::name(obj), &errors)) }
     }
 
-    async fn put_new(
-        &self,
-        registry: &Registry,
-        key: &str,
-        name: &str,
-        mut obj: Value,
-        dry_run: bool,
-    ) -> Result<Saved, Status> {
-        if dry_run {
+    async fn put_new(&self, c: &Creation<'_>, key: &str, name: &str, mut obj: Value) -> Result<Saved, Status> {
+        if c.dry_run {
             if let Some(there) = self.storage.get(&self.cache, key).await.map_err(errors::storage)? {
                 return Err(self.already_exists(name, &self.shape.tree(&there.bytes)?));
             }
             object::remove(&mut obj, &["metadata", "resourceVersion"]);
             return Ok(Saved { object: encode::finished(encode::stored(&obj)?, 0)?, tree: obj, created: true });
         }
-        let ttl = self.strategy.ttl(registry);
-        match self.put(key, &mut obj, 0, ttl).await? {
+        let ttl = self.strategy.ttl(c.registry);
+        let value = self.shape.stored(&obj)?;
+        match self.put_encoded(key, &mut obj, value, 0, ttl, c.sheds_managed_fields).await? {
             Put::Done(object) => Ok(Saved { object, tree: obj, created: true }),
             Put::Conflict(Written::Conflict(Some(raw))) => {
                 let there = self.cache.entry(key, &raw.value, raw.revision).map_err(errors::plain)?;
@@ -206,10 +203,10 @@ impl Store {
         ttl: Option<std::time::Duration>,
     ) -> Result<Put, Status> {
         let value = self.shape.stored(obj)?;
-        self.put_encoded(key, obj, value, expected, ttl).await
+        self.put_encoded(key, obj, value, expected, ttl, true).await
     }
 
-    /// The same with the stored form at hand.
+    /// The same with the stored form at hand; `sheds_managed_fields` allows the second try.
     pub(crate) async fn put_encoded(
         &self,
         key: &str,
@@ -217,6 +214,7 @@ impl Store {
         mut value: Vec<u8>,
         expected: u64,
         ttl: Option<std::time::Duration>,
+        sheds_managed_fields: bool,
     ) -> Result<Put, Status> {
         loop {
             let answer = if self.shape.converts { encode::stored(obj)? } else { value.clone() };
@@ -224,7 +222,7 @@ impl Store {
                 Ok(Written::Done(revision)) => return Ok(Put::Done(encode::finished(answer, revision)?)),
                 Ok(conflict) => return Ok(Put::Conflict(conflict)),
                 Err(steersman_storage::Error::TooLarge)
-                    if object::remove(obj, &["metadata", "managedFields"]).is_some() =>
+                    if sheds_managed_fields && object::remove(obj, &["metadata", "managedFields"]).is_some() =>
                 {
                     value = self.shape.stored(obj)?;
                 }

@@ -149,7 +149,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Takes what the object needs outside itself (cluster IPs, node ports) before it is stored.
+    /// What the rest of the cluster forbids, told before all that [`Self::validate`] or [`Self::validate_update`] find.
+    fn forbidden(&self, _cluster: &dyn Cluster, _new: &Value, _old: Option<&Value>) -> ErrorList {
+        ErrorList::new()
+    }
+    /// Takes what the object needs outside itself (cluster IPs, node ports), before it is prepared and validated.
     async fn begin_create(
         &self,
         _ctx: &Context,
@@ -159,7 +163,7 @@ pub trait Strategy: Send + Sync {
     ) -> Result<Option<Box<dyn Finish>>, Status> {
         Ok(None)
     }
-    /// The same before an update is stored.
+    /// The same for an update.
     async fn begin_update(
         &self,
         _ctx: &Context,

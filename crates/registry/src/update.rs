@@ -4,7 +4,7 @@
 //! A write starts from the cached object. If it fails, or etcd holds something newer, it starts over from what etcd
 //! holds, so that nobody is refused for what is not true any more.
 
-use crate::create::{Put, Saved};
+use crate::create::{Creation, Put, Saved};
 use crate::object::PatchType;
 use crate::registry::Registry;
 use crate::store::Store;
@@ -92,7 +92,7 @@ impl Store {
                 }
                 Ok(a) => a,
             };
-            match self.store_attempt(w, &key, &entry, attempt, fresh).await? {
+            match self.store_attempt(w, &key, &entry, attempt, fresh, !source.is_apply()).await? {
                 Stored::Done(saved) => return Ok(saved),
                 Stored::Again(now) => (existing, fresh) = (now, true),
             }
@@ -120,6 +120,7 @@ impl Store {
         entry: &Arc<Entry>,
         attempt: Attempt,
         fresh: bool,
+        sheds_managed_fields: bool,
     ) -> Result<Stored, Status> {
         let Attempt { mut new, finish, delete } = attempt;
         let dry_run = w.options.dry_run;
@@ -143,7 +144,8 @@ impl Store {
                 }
                 Ok(_) if dry_run => self.unsaved(w, entry, new).map(Stored::Done),
                 Ok(value) => {
-                    match self.put_encoded(key, &mut new, value, entry.revision, self.strategy.ttl(w.registry)).await {
+                    let ttl = self.strategy.ttl(w.registry);
+                    match self.put_encoded(key, &mut new, value, entry.revision, ttl, sheds_managed_fields).await {
                         Ok(Put::Done(object)) => self.answer(w, object, new).map(Stored::Done),
                         Ok(Put::Conflict(Written::Conflict(Some(raw)))) => self
                             .cache
@@ -236,7 +238,15 @@ impl Store {
             self.admit_new(w.ctx, w.registry, w.namespace, &mut new, w.options.dry_run).await?;
         }
         object::remove(&mut new, &["metadata", "resourceVersion"]);
-        self.save_new(w.ctx, w.registry, w.namespace, new, w.options.dry_run, w.admission).await
+        let creation = Creation {
+            ctx: w.ctx,
+            registry: w.registry,
+            namespace: w.namespace,
+            dry_run: w.options.dry_run,
+            admission: w.admission,
+            sheds_managed_fields: !source.is_apply(),
+        };
+        self.save_new(&creation, new).await
     }
 
     /// PUT names the object it means by its uid, if it has one.
@@ -322,20 +332,35 @@ impl Store {
             }
         };
         self.check_version(w.name, &mut new, &old)?;
-        self.before_update(w, strategy, &mut new, &old)?;
+        let finish = strategy.begin_update(w.ctx, w.registry, &mut new, &old, w.options.dry_run).await?;
+        match self.checked(w, strategy, &mut new, &old).await {
+            Ok(delete) => Ok(Attempt { new, finish, delete }),
+            Err(status) => {
+                if let Some(finish) = finish {
+                    finish.finish(w.registry, false).await;
+                }
+                Err(status)
+            }
+        }
+    }
+
+    /// Prepares and validates a changed object; whether it is to be removed, since the last finalizer went.
+    async fn checked(
+        &self,
+        w: &Write<'_>,
+        strategy: &'static dyn Strategy,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<bool, Status> {
+        self.before_update(w, strategy, new, old)?;
         if w.admission {
-            let attributes = self.attributes(w, &self.gvk, &mut new, &old);
+            let attributes = self.attributes(w, &self.gvk, new, old);
             w.registry.chain().validate(&attributes, w.registry).await?;
         }
-        let finalized = object::finalizers(&new).next().is_none();
-        let waits = object::int(&old, &["metadata", "deletionGracePeriodSeconds"]) == Some(0);
-        let held =
-            object::is_deleting(&old) && self.strategy.holds_deletion(&old) && !self.strategy.holds_deletion(&new);
-        if finalized && (waits || held) {
-            return Ok(Attempt { new, finish: None, delete: true });
-        }
-        let finish = strategy.begin_update(w.ctx, w.registry, &mut new, &old, w.options.dry_run).await?;
-        Ok(Attempt { new, finish, delete: false })
+        let finalized = object::finalizers(new).next().is_none();
+        let waits = object::int(old, &["metadata", "deletionGracePeriodSeconds"]) == Some(0);
+        let held = object::is_deleting(old) && self.strategy.holds_deletion(old) && !self.strategy.holds_deletion(new);
+        Ok(finalized && (waits || held))
     }
 
     fn attributes<'a>(
@@ -508,6 +533,7 @@ impl Store {
             errors.extend(meta::validate(new, self.strategy));
             errors.extend(finalizers());
         }
+        errors.extend(strategy.forbidden(w.registry, new, Some(old)));
         errors.extend(strategy.validate_update(w.ctx, new, old));
         if !errors.is_empty() {
             return Err(Status::invalid(&self.gk, w.name, &errors));

@@ -221,6 +221,8 @@ async fn caches_can_be_attached_and_objects_expire() {
     storage.detach(&widgets);
     let late = CacheSpec { prefix: "/registry/example.com/widgets/".into(), decode: Arc::new(Plain), index: None };
     let widgets = storage.attach(late).await.expect("attached");
+    // A cache begins where the others are, which may be before the last write.
+    storage.catch_up(Duration::from_secs(3)).await.expect("etcd");
     assert!(widgets.get("ns/w").is_some());
     put(&storage, &widgets, "ns/w2", object("w2", "", ""), 0).await;
     storage.catch_up(Duration::from_secs(3)).await.expect("etcd");

@@ -238,75 +238,87 @@ async fn ports(
 ) -> Result<(), Status> {
     let had: BTreeSet<u16> = old.map(ports_of).unwrap_or_default().into_iter().collect();
     if needs_node_port(svc) || needs_health_check(svc) {
+        let had_health = old.is_some_and(needs_health_check);
         let choose = |op: &mut PortOperation| {
             let mut chosen = svc.clone();
-            choose_ports(&mut chosen, old.is_none(), &had, op)?;
+            if needs_node_port(svc) {
+                choose_ports(&mut chosen, old.is_none(), &had, op)?;
+            }
+            if needs_health_check(svc) && !had_health {
+                choose_health_port(&mut chosen, op)?;
+            }
             Ok(chosen)
         };
         (*svc, done.ports_taken) = node_ports::take(cluster, dry_run, choose).await?;
     }
-    let now: BTreeSet<u16> = ports_of(svc).into_iter().collect();
+    // Fields that the new type has no use for are dropped later only.
+    let now: BTreeSet<u16> = needed_ports(svc).into_iter().collect();
     done.ports_to_release = had.difference(&now).copied().collect();
     Ok(())
 }
 
+/// The ports of a Service that go with its type.
+fn needed_ports(svc: &Value) -> Vec<u16> {
+    let spec = svc.at("spec");
+    let ports = spec.items("ports").iter().filter_map(|p| p.int("nodePort")).filter(|_| needs_node_port(svc));
+    let health = spec.int("healthCheckNodePort").filter(|_| needs_health_check(svc));
+    ports.chain(health).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p > 0).collect()
+}
+
 /// Settles the ports of a Service that is new, or that had the ports `had`.
 fn choose_ports(svc: &mut Value, new: bool, had: &BTreeSet<u16>, op: &mut PortOperation) -> Result<(), Status> {
-    if needs_node_port(svc) {
-        let automatic = allocates_node_ports(svc);
-        let mut ports = svc.at("spec").items("ports").to_vec();
-        // Ports with one number in several protocols share their node port (on create, as upstream has it).
-        let mut shared: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut given: BTreeSet<(String, i64)> = BTreeSet::new();
-        for i in 0..ports.len() {
-            let mut wanted = ports[i].int("nodePort").unwrap_or(0);
-            if wanted == 0 && !automatic {
-                continue;
-            }
-            let number = ports[i].int("port").unwrap_or(0);
-            if wanted == 0 && new {
-                let chosen = ports.iter().filter(|p| p.int("port") == Some(number));
-                wanted = shared
-                    .get(&number)
-                    .copied()
-                    .unwrap_or_else(|| chosen.filter_map(|p| p.int("nodePort")).find(|p| *p != 0).unwrap_or(0));
-            }
-            let mine = |p: i64, op: &PortOperation| {
-                u16::try_from(p).is_ok_and(|p| had.contains(&p) || op.taken().contains(&p))
-            };
-            if wanted == 0 {
-                let next =
-                    op.allocate_next().map_err(|e| Status::internal(format!("failed to allocate a nodePort: {e}")))?;
-                wanted = i64::from(next);
-            } else if !mine(wanted, op) || (new && shared.get(&number) != Some(&wanted)) {
-                op.allocate(wanted).map_err(|why| {
-                    let mut e = ErrorList::new();
-                    e.invalid(&Path::new("spec").child("ports").index(i).child("nodePort"), wanted, why);
-                    invalid(svc, &e)
-                })?;
-            }
-            let protocol = ports[i].s("protocol").to_owned();
-            if !given.insert((protocol.clone(), wanted)) {
-                return Err(plain_failure(format!("duplicate nodePort: {{{protocol} {wanted}}}")));
-            }
-            shared.entry(number).or_insert(wanted);
-            object::set(&mut ports[i], &["nodePort"], wanted);
+    let automatic = allocates_node_ports(svc);
+    let mut ports = svc.at("spec").items("ports").to_vec();
+    // Ports with one number in several protocols share their node port (on create, as upstream has it).
+    let mut shared: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut given: BTreeSet<(String, i64)> = BTreeSet::new();
+    for i in 0..ports.len() {
+        let mut wanted = ports[i].int("nodePort").unwrap_or(0);
+        if wanted == 0 && !automatic {
+            continue;
         }
-        object::set(svc, &["spec", "ports"], Value::Array(ports));
-    }
-    if needs_health_check(svc) {
-        let wanted = svc.at("spec").int("healthCheckNodePort").unwrap_or(0);
-        // Only for new Services does upstream make it an internal error.
-        let failure = |why: String| if new { Status::internal(why) } else { plain_failure(why) };
+        let number = ports[i].int("port").unwrap_or(0);
+        if wanted == 0 && new {
+            let chosen = ports.iter().filter(|p| p.int("port") == Some(number));
+            wanted = shared
+                .get(&number)
+                .copied()
+                .unwrap_or_else(|| chosen.filter_map(|p| p.int("nodePort")).find(|p| *p != 0).unwrap_or(0));
+        }
+        let mine =
+            |p: i64, op: &PortOperation| u16::try_from(p).is_ok_and(|p| had.contains(&p) || op.taken().contains(&p));
         if wanted == 0 {
-            let next = op
-                .allocate_next()
-                .map_err(|e| failure(format!("failed to allocate a HealthCheck NodePort {wanted}: {e}")))?;
-            object::set(svc, &["spec", "healthCheckNodePort"], i64::from(next));
-        } else if !u16::try_from(wanted).is_ok_and(|p| had.contains(&p)) {
-            op.allocate(wanted)
-                .map_err(|e| failure(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}")))?;
+            let next =
+                op.allocate_next().map_err(|e| Status::internal(format!("failed to allocate a nodePort: {e}")))?;
+            wanted = i64::from(next);
+        } else if !mine(wanted, op) || (new && shared.get(&number) != Some(&wanted)) {
+            op.allocate(wanted).map_err(|why| {
+                let mut e = ErrorList::new();
+                e.invalid(&Path::new("spec").child("ports").index(i).child("nodePort"), wanted, why);
+                invalid(svc, &e)
+            })?;
         }
+        let protocol = ports[i].s("protocol").to_owned();
+        if !given.insert((protocol.clone(), wanted)) && !new {
+            return Err(plain_failure(format!("duplicate nodePort: {{{protocol} {wanted}}}")));
+        }
+        shared.entry(number).or_insert(wanted);
+        object::set(&mut ports[i], &["nodePort"], wanted);
     }
+    object::set(svc, &["spec", "ports"], Value::Array(ports));
     Ok(())
+}
+
+/// Settles the port of health checks of a Service that had none.
+fn choose_health_port(svc: &mut Value, op: &mut PortOperation) -> Result<(), Status> {
+    let wanted = svc.at("spec").int("healthCheckNodePort").unwrap_or(0);
+    if wanted == 0 {
+        let next = op
+            .allocate_next()
+            .map_err(|e| Status::internal(format!("failed to allocate a HealthCheck NodePort {wanted}: {e}")))?;
+        object::set(svc, &["spec", "healthCheckNodePort"], i64::from(next));
+        return Ok(());
+    }
+    op.allocate(wanted)
+        .map_err(|e| Status::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {e}")))
 }

@@ -78,11 +78,7 @@ fn by_type(e: &mut ErrorList, spec: &Value, kind: &str, headless: bool) {
     let path = Path::new("spec");
     let first = path.child("clusterIPs").index(0);
     match kind {
-        "LoadBalancer" => {
-            if headless {
-                e.invalid(&first, "None", "may not be set to 'None' for LoadBalancer services");
-            }
-        }
+        "LoadBalancer" if headless => e.invalid(&first, "None", "may not be set to 'None' for LoadBalancer services"),
         "NodePort" if headless => e.invalid(&first, "None", "may not be set to 'None' for NodePort services"),
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies"] {

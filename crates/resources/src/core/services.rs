@@ -50,13 +50,9 @@ impl Strategy for Services {
     }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         object::set(obj, &["status"], json!({"loadBalancer": {}}));
-        service_rules::align_cluster_ips(obj, None);
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["status"]);
-        service_rules::patch_allocated(new, old);
-        service_rules::align_cluster_ips(new, Some(old));
-        service_rules::adopt_families(new, old);
         service_rules::drop_by_type(new, old);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
@@ -90,6 +86,7 @@ impl Strategy for Services {
         obj: &mut Value,
         dry_run: bool,
     ) -> Result<Option<Box<dyn Finish>>, Status> {
+        service_rules::align_cluster_ips(obj, None);
         Ok(Some(Box::new(service_allocation::allocate(cluster, obj, None, dry_run).await?)))
     }
     async fn begin_update(
@@ -100,6 +97,9 @@ impl Strategy for Services {
         old: &Value,
         dry_run: bool,
     ) -> Result<Option<Box<dyn Finish>>, Status> {
+        service_rules::patch_allocated(new, old);
+        service_rules::align_cluster_ips(new, Some(old));
+        service_rules::adopt_families(new, old);
         Ok(Some(Box::new(service_allocation::allocate(cluster, new, Some(old), dry_run).await?)))
     }
     async fn after_delete(&self, _ctx: &Context, cluster: &dyn Cluster, obj: &Value) {

@@ -1,11 +1,9 @@
 //! Access to devices that others use already is for namespaces with a label only
 //! (rule: `pkg/registry/resource`, `AuthorizedForAdmin`).
 
-use super::GROUP;
 use crate::fields::Fields;
 use serde_json::Value;
-use steersman_apimachinery::gvk::GroupKind;
-use steersman_apimachinery::{ErrorList, Path, Status, object};
+use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::Cluster;
 
 const LABEL: &str = "resource.kubernetes.io/admin-access";
@@ -32,17 +30,17 @@ pub(super) fn of_status(new: &Value, old: &Value) -> Option<Path> {
     wanted(is, &path, |r| r).filter(|_| is != was)
 }
 
-/// Refuses an object that wants it at `path` in a namespace without the label.
-pub(super) fn check(cluster: &dyn Cluster, kind: &'static str, obj: &Value, path: Option<Path>) -> Result<(), Status> {
-    let Some(path) = path else { return Ok(()) };
+/// What is wrong with an object that wants it at `path`, if its namespace has no label.
+pub(super) fn check(cluster: &dyn Cluster, obj: &Value, path: Option<Path>) -> ErrorList {
+    let mut e = ErrorList::new();
+    let Some(path) = path else { return e };
     let namespace = cluster.get("", "namespaces", "", object::namespace(obj));
     if namespace.is_some_and(|n| n.at("metadata").at("labels").s(LABEL) == "true") {
-        return Ok(());
+        return e;
     }
-    let mut e = ErrorList::new();
     let why = format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
     e.forbidden(&path, why);
-    Err(Status::invalid(&GroupKind::from_static(GROUP, kind), object::name(obj), &e))
+    e
 }
 
 #[cfg(test)]

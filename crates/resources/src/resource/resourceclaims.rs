@@ -6,10 +6,9 @@ use crate::fields::Fields;
 use crate::shared::internal::Show;
 use crate::shared::print;
 use crate::{checks, namespaced};
-use async_trait::async_trait;
 use serde_json::{Value, json};
-use steersman_apimachinery::{ErrorList, Path, Status, object};
-use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy, Subresource};
+use steersman_apimachinery::{ErrorList, Path, object};
+use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy, Subresource};
 
 static INFO: ResourceInfo = namespaced(GROUP, "v1", "resourceclaims", "resourceclaim", "ResourceClaim");
 
@@ -38,7 +37,6 @@ fn state(obj: &Value) -> String {
 /// The strategy of `resourceclaims`.
 pub struct ResourceClaims;
 
-#[async_trait]
 impl Strategy for ResourceClaims {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -69,15 +67,11 @@ impl Strategy for ResourceClaims {
         }
         e
     }
-    async fn begin_create(
-        &self,
-        _ctx: &Context,
-        cluster: &dyn Cluster,
-        obj: &mut Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        admin_access::check(cluster, INFO.kind, obj, admin_access::of_spec(obj.at("spec")))?;
-        Ok(None)
+    fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+        match old {
+            None => admin_access::check(cluster, new, admin_access::of_spec(new.at("spec"))),
+            Some(_) => ErrorList::new(),
+        }
     }
     fn returns_deleted_object(&self) -> bool {
         true
@@ -100,7 +94,6 @@ impl Strategy for ResourceClaims {
 /// The strategy of `resourceclaims/status`.
 pub struct ResourceClaimStatus;
 
-#[async_trait]
 impl Strategy for ResourceClaimStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -127,16 +120,9 @@ impl Strategy for ResourceClaimStatus {
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         status_validation::status(new, old)
     }
-    async fn begin_update(
-        &self,
-        _ctx: &Context,
-        cluster: &dyn Cluster,
-        new: &mut Value,
-        old: &Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        admin_access::check(cluster, INFO.kind, new, admin_access::of_status(new, old))?;
-        Ok(None)
+    fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+        let path = old.and_then(|old| admin_access::of_status(new, old));
+        admin_access::check(cluster, new, path)
     }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["metadata", "spec"]

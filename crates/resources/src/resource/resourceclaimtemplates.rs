@@ -7,11 +7,10 @@ use crate::fields::Fields;
 use crate::namespaced;
 use crate::shared::internal::Show;
 use crate::shared::print;
-use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::field::Shown;
-use steersman_apimachinery::{ErrorList, Path, Status, validation};
-use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy};
+use steersman_apimachinery::{ErrorList, Path, validation};
+use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo =
     namespaced(GROUP, "v1", "resourceclaimtemplates", "resourceclaimtemplate", "ResourceClaimTemplate");
@@ -42,7 +41,6 @@ fn check(obj: &Value) -> ErrorList {
 /// The strategy of `resourceclaimtemplates`.
 pub struct ResourceClaimTemplates;
 
-#[async_trait]
 impl Strategy for ResourceClaimTemplates {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -64,15 +62,11 @@ impl Strategy for ResourceClaimTemplates {
         checks::immutable_shown(&mut e, &Path::new("spec"), is, was, shown(is));
         e
     }
-    async fn begin_create(
-        &self,
-        _ctx: &Context,
-        cluster: &dyn Cluster,
-        obj: &mut Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        admin_access::check(cluster, INFO.kind, obj, admin_access::of_spec(obj.at("spec").at("spec")))?;
-        Ok(None)
+    fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+        match old {
+            None => admin_access::check(cluster, new, admin_access::of_spec(new.at("spec").at("spec"))),
+            Some(_) => ErrorList::new(),
+        }
     }
     fn returns_deleted_object(&self) -> bool {
         true
