@@ -5,6 +5,7 @@ use crate::pods::{Resources, containers, pod_resources, resources};
 use crate::{Attributes, Cluster, Operation, Plugin};
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use steersman_apimachinery::{GroupVersionResource, Quantity, Status, object};
 
 /// The plug-in (rule: upstream `plugin/pkg/admission/limitranger`).
@@ -30,9 +31,12 @@ impl Plugin for LimitRanger {
         let ranges = cluster.list("", "limitranges", a.namespace);
         let Some(pod) = a.object.as_deref_mut() else { return Ok(()) };
         for range in &ranges {
+            let (mut requests, mut limits) = (Resources::new(), Resources::new());
             for limit in object::list(range, &["spec", "limits"]).iter().filter(|l| l["type"] == "Container") {
-                fill(pod, &resources(limit.get("defaultRequest")), &resources(limit.get("default")));
+                requests.extend(resources(limit.get("defaultRequest")));
+                limits.extend(resources(limit.get("default")));
             }
+            fill(pod, &requests, &limits);
         }
         Ok(())
     }
@@ -60,6 +64,9 @@ impl Plugin for LimitRanger {
                     check(&mut wrong, kind, limit, &of("requests"), &of("limits"), false);
                 }
             }
+            // What is wrong with several containers alike is told once.
+            let mut told = BTreeSet::new();
+            wrong.retain(|w: &String| told.insert(w.clone()));
             match wrong.as_slice() {
                 [] => {}
                 [one] => return Err(forbidden(a, one)),
@@ -73,7 +80,7 @@ impl Plugin for LimitRanger {
 /// Gives every container what it lacks, and notes it in an annotation.
 fn fill(pod: &mut Value, requests: &Resources, limits: &Resources) {
     let mut notes = Vec::new();
-    for (list, word) in [("initContainers", "init container"), ("containers", "container")] {
+    for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
         for c in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let name = c["name"].as_str().unwrap_or("").to_owned();
             // Requests first: they are as large as the limits only where the user gave those.
@@ -121,7 +128,7 @@ fn check(wrong: &mut Vec<String>, kind: &str, limit: &Value, requests: &Resource
         }
     }
     for (k, ratio) in &resources(limit.get("maxLimitRequestRatio")) {
-        match (requests.get(k), limits.get(k)) {
+        match (requests.get(k), limits.get(k).filter(|l| !l.is_zero())) {
             (Some(r), Some(l)) if !r.is_zero() => {
                 let real = l.as_f64() / r.as_f64();
                 if real > ratio.as_f64() {

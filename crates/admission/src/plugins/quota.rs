@@ -32,7 +32,7 @@ impl Plugin for ResourceQuota {
 
     async fn validate(&self, a: &Attributes<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         let Some(new) = a.object.as_deref() else { return Ok(()) };
-        if a.namespace.is_empty() || super::is(a.resource, "", "resourcequotas") {
+        if a.namespace.is_empty() || super::is(a.resource, "", "namespaces") || usage::uncounted(a.resource) {
             return Ok(());
         }
         let quotas = cluster.list("", "resourcequotas", a.namespace);
@@ -49,6 +49,11 @@ impl Plugin for ResourceQuota {
             }
             delta.retain(|_, q| q.sign() > 0);
         }
+        let negative: Vec<&str> = delta.iter().filter(|(_, q)| q.sign() < 0).map(|(k, _)| k.as_str()).collect();
+        if !negative.is_empty() {
+            return Err(forbidden(a, format!("quota usage is negative for resource(s): {}", negative.join(","))));
+        }
+        let mut bookings = Vec::new();
         for quota in quotas {
             if !usage::scopes_match(&quota, a.resource, new) {
                 continue;
@@ -69,17 +74,54 @@ impl Plugin for ResourceQuota {
                 .map(|(k, q)| (k.clone(), q.clone()))
                 .collect();
             if !mine.is_empty() {
-                self.book(a, cluster, object::name(&quota), &mine).await?;
+                // Nothing is booked anywhere if one of them is known to refuse.
+                booked(a, &quota, &mine)?;
+                bookings.push((quota, mine));
             }
+        }
+        for (quota, mine) in bookings {
+            self.book(a, cluster, object::name(&quota), &mine).await?;
         }
         Ok(())
     }
 }
 
-/// What a quota limits to: its status as the controller confirmed it.
+/// What a quota limits to: its status as the controller confirmed it. One that it has not seen yet limits nothing.
 fn hard(quota: &Value) -> Resources {
-    let of = crate::pods::resources(quota["status"].get("hard"));
-    if of.is_empty() { crate::pods::resources(quota["spec"].get("hard")) } else { of }
+    crate::pods::resources(quota["status"].get("hard"))
+}
+
+/// What a quota says is used, with `delta` more; refuses what does not fit.
+fn booked(a: &Attributes<'_>, quota: &Value, delta: &Resources) -> Result<Resources, Status> {
+    let name = object::name(quota);
+    let hard = hard(quota);
+    let used = crate::pods::resources(quota["status"].get("used"));
+    let unknown: Vec<&str> =
+        delta.keys().filter(|k| hard.contains_key(*k) && !used.contains_key(*k)).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        return Err(forbidden(a, format!("status unknown for quota: {name}, resources: {}", unknown.join(","))));
+    }
+    let (mut over, mut booked) = (Resources::new(), used.clone());
+    for (k, q) in delta {
+        let (Some(limit), Some(have)) = (hard.get(k), booked.get_mut(k)) else { continue };
+        have.add(q);
+        if *have > *limit {
+            over.insert(k.clone(), q.clone());
+        }
+    }
+    if over.is_empty() {
+        return Ok(booked);
+    }
+    let pick = |from: &Resources| {
+        over.keys().filter_map(|k| from.get(k).map(|q| (k.clone(), q.clone()))).collect::<Resources>()
+    };
+    let why = format!(
+        "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
+        pretty(&over),
+        pretty(&pick(&used)),
+        pretty(&pick(&hard))
+    );
+    Err(forbidden(a, why))
 }
 
 impl ResourceQuota {
@@ -92,34 +134,7 @@ impl ResourceQuota {
         delta: &Resources,
     ) -> Result<(), Status> {
         let mut change = |quota: &mut Value| {
-            let hard = hard(quota);
-            let used = crate::pods::resources(quota["status"].get("used"));
-            let unknown: Vec<&String> =
-                delta.keys().filter(|k| hard.contains_key(*k) && !used.contains_key(*k)).collect();
-            if !unknown.is_empty() {
-                let list = unknown.into_iter().cloned().collect::<Vec<_>>().join(",");
-                return Err(forbidden(a, format!("status unknown for quota: {name}, resources: {list}")));
-            }
-            let (mut over, mut booked) = (Resources::new(), used.clone());
-            for (k, q) in delta {
-                let (Some(limit), Some(have)) = (hard.get(k), booked.get_mut(k)) else { continue };
-                have.add(q);
-                if *have > *limit {
-                    over.insert(k.clone(), q.clone());
-                }
-            }
-            if !over.is_empty() {
-                let pick = |from: &Resources| {
-                    over.keys().filter_map(|k| from.get(k).map(|q| (k.clone(), q.clone()))).collect::<Resources>()
-                };
-                let why = format!(
-                    "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
-                    pretty(&over),
-                    pretty(&pick(&used)),
-                    pretty(&pick(&hard))
-                );
-                return Err(forbidden(a, why));
-            }
+            let booked = booked(a, quota, delta)?;
             quota["status"]["used"] =
                 booked.iter().map(|(k, q)| (k.clone(), json!(q.to_string()))).collect::<serde_json::Map<_, _>>().into();
             Ok(())

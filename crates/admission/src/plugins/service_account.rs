@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rand::Rng;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use steersman_apimachinery::{GroupVersionResource, Status, object};
 
 /// The plug-in (rule: upstream `plugin/pkg/admission/serviceaccount`).
@@ -15,6 +16,9 @@ pub(super) struct ServiceAccount;
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// How often the account `default` is looked for (rule: `getServiceAccount`), and the time between.
+const DEFAULT_ATTEMPTS: usize = 10;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 /// The alphabet of upstream's random suffixes.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -67,7 +71,8 @@ impl Plugin for ServiceAccount {
             return self.check_mirror(a, pod);
         }
         let account = self.account(a, cluster, object::str(pod, &["spec", "serviceAccountName"])).await?;
-        if object::annotation(&account, "kubernetes.io/enforce-mountable-secrets") == Some("true") {
+        let enforce = object::annotation(&account, "kubernetes.io/enforce-mountable-secrets");
+        if enforce.is_some_and(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True")) {
             return check_mountable(a, pod, &account);
         }
         Ok(())
@@ -78,6 +83,9 @@ impl ServiceAccount {
     fn check_mirror(&self, a: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
         if !object::str(pod, &["spec", "serviceAccountName"]).is_empty() {
             return Err(forbidden(a, "a mirror pod may not reference service accounts"));
+        }
+        if refers_to_secrets(pod) {
+            return Err(forbidden(a, "a mirror pod may not reference secrets"));
         }
         let projects = |v: &Value| {
             object::list(v, &["projected", "sources"]).iter().any(|s| s.get("serviceAccountToken").is_some())
@@ -92,7 +100,16 @@ impl ServiceAccount {
         if let Some(found) = cluster.get("", "serviceaccounts", a.namespace, name) {
             return Ok(found);
         }
-        match cluster.get_live("", "serviceaccounts", a.namespace, name).await {
+        let mut found = cluster.get_live("", "serviceaccounts", a.namespace, name).await;
+        // A controller makes it for every new namespace: it may be on its way.
+        for _ in 1..if name == "default" { DEFAULT_ATTEMPTS } else { 1 } {
+            if !found.as_ref().is_err_and(|e| e.code == 404) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+            found = cluster.get_live("", "serviceaccounts", a.namespace, name).await;
+        }
+        match found {
             Ok(found) => Ok(Arc::new(found)),
             Err(e) if e.code == 404 => {
                 let why = format!(
@@ -175,7 +192,55 @@ fn check_mountable(a: &Attributes<'_>, pod: &Value, account: &Value) -> Result<(
                     return Err(forbidden(a, why));
                 }
             }
+            for e in object::list(c, &["envFrom"]) {
+                if let Some(secret) = e["secretRef"]["name"].as_str().filter(|s| !listed(s)) {
+                    let container = c["name"].as_str().unwrap_or("");
+                    let why = format!(
+                        "{word} {container} with envFrom referencing secret.secretName={secret:?} is not allowed because service account {account_name} does not reference that secret"
+                    );
+                    return Err(forbidden(a, why));
+                }
+            }
+        }
+    }
+    let pulls = |name: &Value| object::list(account, &["imagePullSecrets"]).iter().any(|s| s["name"] == *name);
+    for (i, secret) in object::list(pod, &["spec", "imagePullSecrets"]).iter().enumerate() {
+        if !pulls(&secret["name"]) {
+            let name = secret["name"].as_str().unwrap_or("");
+            let why = format!(
+                "imagePullSecrets[{i}].name={name:?} is not allowed because service account {account_name} does not reference that imagePullSecret"
+            );
+            return Err(forbidden(a, why));
         }
     }
     Ok(())
+}
+
+/// Whether a pod takes anything out of Secrets (rule: `VisitPodSecretNames`).
+fn refers_to_secrets(pod: &Value) -> bool {
+    const SOURCES: &[(&str, &str)] = &[
+        ("secret", "secretName"),
+        ("azureFile", "secretName"),
+        ("cephfs", "secretRef"),
+        ("cinder", "secretRef"),
+        ("flexVolume", "secretRef"),
+        ("rbd", "secretRef"),
+        ("scaleIO", "secretRef"),
+        ("iscsi", "secretRef"),
+        ("storageos", "secretRef"),
+        ("csi", "nodePublishSecretRef"),
+    ];
+    let of_volume = |v: &Value| {
+        SOURCES.iter().any(|(source, field)| v[*source].get(field).is_some())
+            || object::list(v, &["projected", "sources"]).iter().any(|s| s.get("secret").is_some())
+    };
+    let of_container = |c: &Value| {
+        object::list(c, &["env"]).iter().any(|e| e["valueFrom"].get("secretKeyRef").is_some())
+            || object::list(c, &["envFrom"]).iter().any(|e| e.get("secretRef").is_some())
+    };
+    !object::list(pod, &["spec", "imagePullSecrets"]).is_empty()
+        || object::list(pod, &["spec", "volumes"]).iter().any(of_volume)
+        || ["initContainers", "containers", "ephemeralContainers"]
+            .iter()
+            .any(|list| crate::pods::containers(&pod["spec"], list).any(of_container))
 }

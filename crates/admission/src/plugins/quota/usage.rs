@@ -3,8 +3,20 @@
 use crate::plugins::is;
 use crate::pods::{Resources, containers, pod_resources, resources};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use steersman_apimachinery::quantity::Format;
 use steersman_apimachinery::{GroupVersionResource, Quantity, object};
+
+/// Whether no quota ever counts the resource: what is not stored, and events (rule: `ignoredResources` of
+/// `pkg/quota/v1/install`).
+pub(super) fn uncounted(r: &GroupVersionResource) -> bool {
+    match r.group.as_ref() {
+        "" => matches!(r.resource.as_ref(), "bindings" | "componentstatuses" | "events"),
+        "events.k8s.io" => r.resource == "events",
+        "authentication.k8s.io" | "authorization.k8s.io" => true,
+        _ => false,
+    }
+}
 
 /// Whether an update of the resource can use more.
 pub(super) fn grows(r: &GroupVersionResource) -> bool {
@@ -121,9 +133,9 @@ pub(super) fn missing(r: &GroupVersionResource, pod: &Value, hard: &Resources) -
         }
         let lacks = |c: &&Value| c["resources"][which].get(resource).is_none();
         let all = containers(&pod["spec"], "containers").chain(containers(&pod["spec"], "initContainers"));
-        let names: Vec<&str> = all.filter(lacks).filter_map(|c| c["name"].as_str()).collect();
+        let names: BTreeSet<&str> = all.filter(lacks).filter_map(|c| c["name"].as_str()).collect();
         if !names.is_empty() {
-            parts.push(format!("{name} for: {}", names.join(",")));
+            parts.push(format!("{name} for: {}", names.into_iter().collect::<Vec<_>>().join(",")));
         }
     }
     parts.join("; ")
