@@ -1,6 +1,7 @@
 //! What is measured: each work is one line of [`TABLE`].
 
 use crate::api::{Api, Connection};
+use crate::etcd;
 use crate::measure::{Report, cpu, resident};
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -23,16 +24,18 @@ pub struct Options {
     pub seconds: u64,
     pub pods: usize,
     pub watchers: usize,
+    pub etcd: Option<etcd::Target>,
     pub pid: Option<u32>,
 }
 
 type Run = fn(Api, Options) -> BoxFuture<'static, Result<Report>>;
 
 /// The works, by name.
-pub const TABLE: [(&str, Run); 10] = [
+pub const TABLE: [(&str, Run); 11] = [
     ("get", |a, o| Box::pin(get(a, o, ""))),
     ("get-cached", |a, o| Box::pin(get(a, o, "?resourceVersion=0"))),
     ("create", |a, o| Box::pin(create(a, o))),
+    ("etcd-create", |_, o| Box::pin(etcd::create(o))),
     ("patch-status", |a, o| Box::pin(patch_status(a, o))),
     ("list-500", |a, o| Box::pin(list(a, o, "?limit=500"))),
     ("list-all", |a, o| Box::pin(list(a, o, ""))),
@@ -46,13 +49,14 @@ fn pods_path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/pods")
 }
 
-fn pod_name(i: usize) -> String {
+/// The name of a pod by its number.
+pub(crate) fn pod_name(i: usize) -> String {
     format!("pod-{i:06}")
 }
 
 /// A pod of 2.5 KB as it comes back in a list, managed fields included: the size that the recorded figures of other
 /// servers were taken with.
-fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
