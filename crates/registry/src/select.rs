@@ -40,9 +40,14 @@ pub(crate) struct Selection {
 
 /// Refuses selectors on fields that the kind does not offer.
 pub(crate) fn check(strategy: &dyn Strategy, fields: &FieldSelector) -> Result<(), Status> {
+    let own = strategy.selectable_fields();
     for r in fields.requirements() {
-        let known = matches!(r.field.as_str(), "metadata.name" | "metadata.namespace")
-            || strategy.selectable_fields().contains(&r.field.as_str());
+        let known = match r.field.as_str() {
+            "metadata.name" => true,
+            // Kinds without fields of their own offer it whether they have namespaces or not, as upstream does.
+            "metadata.namespace" => own.is_empty() || strategy.info().namespaced,
+            field => own.contains(&field),
+        };
         if !known {
             return Err(Status::bad_request(strategy.unsupported_field(&r.field)));
         }

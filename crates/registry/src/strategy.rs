@@ -177,7 +177,8 @@ pub trait Strategy: Send + Sync {
     /// After the object is gone: give back what it held.
     async fn after_delete(&self, _ctx: &Context, _cluster: &dyn Cluster, _obj: &Value) {}
 
-    /// Names of the fields that field selectors may use, besides `metadata.name` and `metadata.namespace`.
+    /// Names of the fields that field selectors may use, besides `metadata.name` and, but for kinds without namespaces
+    /// that have others, `metadata.namespace`.
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[]
     }
