@@ -18,7 +18,7 @@ use steersman_registry::{Cluster, Context, Store};
 
 /// Options of logs that are passed on as they are.
 const LOG_OPTIONS: &[&str] =
-    &["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"];
+    &["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes"];
 
 /// GET of `log`.
 pub async fn log(api: &Arc<Api>, request: &mut Incomings, ctx: &Context, store: &Store) -> Result<Reply, Status> {
@@ -163,6 +163,10 @@ fn container(pod: &Value, asked: &str) -> Result<String, Status> {
 
 fn check_log_options(query: &Query, pod: &str) -> Result<(), Status> {
     let int = |name: &str| query.int(name).map_err(Status::bad_request);
+    // Old clients send null for no time (rule: `Time.UnmarshalQueryParameter`).
+    if let Some(text) = query.first("sinceTime").filter(|t| !t.is_empty() && *t != "null") {
+        steersman_codec::time::parse(text).map_err(Status::bad_request)?;
+    }
     let mut e = ErrorList::new();
     if let Some(n) = int("tailLines")?.filter(|n| *n < 0) {
         e.invalid(&Path::new("tailLines"), n, "must be greater than or equal to 0");
@@ -175,6 +179,10 @@ fn check_log_options(query: &Query, pod: &str) -> Result<(), Status> {
         e.forbidden(&Path::root(), "at most one of `sinceTime` or `sinceSeconds` may be specified");
     } else if let Some(n) = seconds.filter(|n| *n < 1) {
         e.invalid(&Path::new("sinceSeconds"), n, "must be greater than 0");
+    }
+    // Unless the feature gate PodLogsQuerySplitStreams is on, which no release has on by default.
+    if query.first("stream").is_some() {
+        e.forbidden(&Path::new("stream"), "may not be specified");
     }
     if e.is_empty() { Ok(()) } else { Err(Status::invalid(&GroupKind::from_static("", "PodLogOptions"), pod, &e)) }
 }
@@ -206,6 +214,8 @@ mod tests {
             "tailLines=-1",
             "PodLogOptions \"p\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0",
         );
+        check("sinceTime=x", "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\"");
+        check("stream=Stdout", "PodLogOptions \"p\" is invalid: stream: Forbidden: may not be specified");
         check("limitBytes=x", "strconv.ParseInt: parsing \"x\": invalid syntax");
         assert!(check_log_options(&Query::parse("tailLines=0&follow=true"), "p").is_ok());
     }
