@@ -65,7 +65,7 @@ class Kubectl:
         wrong += ['has %s' % w for w in absent if re.search(w, out + err, re.M)]
         if wrong:
             self.failed += 1
-            print('FAIL kubectl 1.%d %s: %s\n%s' % (self.minor, ' '.join(args), '; '.join(wrong), (out + err)[:1500]))
+            print('FAIL kubectl 1.%d %s: %s\n%s' % (self.minor, ' '.join(args), '; '.join(wrong), (err + out)[:1500]))
         else:
             self.passed += 1
         return out
@@ -200,10 +200,11 @@ def generators(k, kubeconfig):
     k.check('create token sa', r'^eyJ', since=24)
     k.check('run one --image=example.com/one:1', r'pod/one created')
     k.check('run one --image=example.com/one:1', r'AlreadyExists', fails=True)
+    # Before pods are replaced: one that goes between the list and its description is an error.
+    k.check('describe all')
     k.check('set env deployment/g A=b', r'env updated')
     k.check('set resources deployment g --limits=cpu=1', r'resource requirements updated')
     k.check('set serviceaccount deployment g sa', r'serviceaccount updated')
-    k.check('describe all')
     for kind in ['configmaps', 'secrets', 'serviceaccounts', 'roles', 'rolebindings', 'quota', 'ingress', 'jobs']:
         k.check(['describe', kind], r'Name: +\S')
     for kind in ['pdb', 'cronjobs']:
