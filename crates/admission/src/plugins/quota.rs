@@ -74,13 +74,17 @@ impl Plugin for ResourceQuota {
                 .map(|(k, q)| (k.clone(), q.clone()))
                 .collect();
             if !mine.is_empty() {
-                // Nothing is booked anywhere if one of them is known to refuse.
-                booked(a, &quota, &mine)?;
                 bookings.push((quota, mine));
             }
         }
-        for (quota, mine) in bookings {
-            self.book(a, cluster, object::name(&quota), &mine).await?;
+        // Nothing is booked anywhere if one of several refuses.
+        if bookings.len() > 1 {
+            for (quota, mine) in &bookings {
+                self.book(a, cluster, object::name(quota), mine, true).await?;
+            }
+        }
+        for (quota, mine) in &bookings {
+            self.book(a, cluster, object::name(quota), mine, a.dry_run).await?;
         }
         Ok(())
     }
@@ -125,13 +129,14 @@ fn booked(a: &Attributes<'_>, quota: &Value, delta: &Resources) -> Result<Resour
 }
 
 impl ResourceQuota {
-    /// Adds `delta` to the quota's use, or refuses.
+    /// Adds `delta` to the quota's use, or refuses; a dry run only asks.
     async fn book(
         &self,
         a: &Attributes<'_>,
         cluster: &dyn Cluster,
         name: &str,
         delta: &Resources,
+        dry_run: bool,
     ) -> Result<(), Status> {
         let mut change = |quota: &mut Value| {
             let booked = booked(a, quota, delta)?;
@@ -140,7 +145,7 @@ impl ResourceQuota {
             Ok(())
         };
         let ctx = Context::loopback();
-        cluster.update(&ctx, ("", "resourcequotas", "status"), (a.namespace, name), a.dry_run, &mut change).await?;
+        cluster.update(&ctx, ("", "resourcequotas", "status"), (a.namespace, name), dry_run, &mut change).await?;
         Ok(())
     }
 }
