@@ -13,6 +13,7 @@ pub mod options;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod text;
 pub mod validation;
 
 pub use field::{ErrorList, FieldError, Path};

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use steersman_apimachinery::Status;
 use steersman_apimachinery::status::{Details, Reason};
+use steersman_apimachinery::text::parse_bool;
 use steersman_codec::media::{self, As, Offer};
 pub use steersman_codec::{MediaType, Negotiated};
 
@@ -93,7 +94,7 @@ pub fn refused_transform(why: String) -> Status {
 /// Whether JSON is indented: asked for, or by default for command-line tools and browsers.
 fn pretty(headers: &HeaderMap, query: &Query) -> bool {
     match query.first("pretty") {
-        Some(v) if !v.is_empty() => matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        Some(v) if !v.is_empty() => parse_bool(v) == Some(true),
         _ => {
             let agent = header(headers, &USER_AGENT);
             ["curl", "Wget", "Mozilla/5.0"].iter().any(|p| agent.starts_with(p))

@@ -1,6 +1,7 @@
 //! `--runtime-config`: which groups, versions and resources are served
 //! (rule: apiserver `pkg/server/resourceconfig/helpers.go`, `pkg/server/options/api_enablement.go`).
 
+use steersman_apimachinery::text::parse_bool;
 use steersman_registry::{Resource, ResourceInfo};
 
 /// Whole kinds of versions, in the order in which they are applied.
@@ -38,14 +39,12 @@ fn named(key: &str) -> Option<(&str, &str, Option<&str>)> {
 pub fn served(all: Vec<Resource>, config: &[(String, String)]) -> Result<Vec<Resource>, String> {
     let mut wanted: Vec<(&str, bool)> = Vec::new();
     for (key, value) in config {
-        let on = match value.as_str() {
-            "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-            v => {
-                return Err(format!(
-                    "invalid value of {key}: {v}, err: strconv.ParseBool: parsing {v:?}: invalid syntax"
-                ));
-            }
+        // A key alone asks for what it names.
+        let on = if value.is_empty() { Some(true) } else { parse_bool(value) };
+        let Some(on) = on else {
+            return Err(format!(
+                "invalid value of {key}: {value}, err: strconv.ParseBool: parsing {value:?}: invalid syntax"
+            ));
         };
         wanted.push((key, on));
     }

@@ -61,6 +61,10 @@ impl Store {
 }
 
 impl Registry {
+    async fn ranges(&self) -> Result<&Ranges, Status> {
+        self.ranges.get_or_try_init(|| Ranges::attach(self)).await
+    }
+
     fn need(&self, group: &str, resource: &str) -> Result<Arc<Store>, Status> {
         self.store(group, resource).ok_or_else(|| {
             let gr = GroupResource::new(group.to_owned(), resource.to_owned());
@@ -122,10 +126,10 @@ impl Cluster for Registry {
         store.delete_object(ctx, self, namespace, name, options, false).await.map(|(_, obj)| obj)
     }
     async fn pool(&self, name: &str, live: bool) -> Result<Option<Pool>, Status> {
-        self.ranges.get_or_try_init(|| Ranges::attach(self)).await?.read(name, live).await
+        self.ranges().await?.read(name, live).await
     }
     async fn set_pool(&self, name: &str, pool: &Pool) -> Result<bool, Status> {
-        self.ranges.get_or_try_init(|| Ranges::attach(self)).await?.write(name, pool).await
+        self.ranges().await?.write(name, pool).await
     }
     fn authorizer(&self) -> &dyn Authorizer {
         match self.authorizer.get() {

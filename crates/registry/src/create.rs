@@ -182,8 +182,7 @@ impl Store {
             return Ok(Saved { object: encode::finished(encode::stored(&obj)?, 0)?, tree: obj, created: true });
         }
         let ttl = self.strategy.ttl(c.registry);
-        let value = self.shape.stored(&obj)?;
-        match self.put_encoded(key, &mut obj, value, 0, ttl, c.sheds_managed_fields).await? {
+        match self.put(key, &mut obj, 0, ttl, c.sheds_managed_fields).await? {
             Put::Done(object) => Ok(Saved { object, tree: obj, created: true }),
             Put::Conflict(Written::Conflict(Some(raw))) => {
                 let there = self.cache.entry(key, &raw.value, raw.revision).map_err(errors::plain)?;
@@ -193,20 +192,21 @@ impl Store {
         }
     }
 
-    /// Writes an object if its key was last written at `expected`. One that is too large is tried once more without its
-    /// managedFields.
+    /// Writes an object if its key was last written at `expected`. With `sheds_managed_fields`, one that is too large is
+    /// tried once more without them.
     pub(crate) async fn put(
         &self,
         key: &str,
         obj: &mut Value,
         expected: u64,
         ttl: Option<std::time::Duration>,
+        sheds_managed_fields: bool,
     ) -> Result<Put, Status> {
         let value = self.shape.stored(obj)?;
-        self.put_encoded(key, obj, value, expected, ttl, true).await
+        self.put_encoded(key, obj, value, expected, ttl, sheds_managed_fields).await
     }
 
-    /// The same with the stored form at hand; `sheds_managed_fields` allows the second try.
+    /// The same with the stored form at hand.
     pub(crate) async fn put_encoded(
         &self,
         key: &str,

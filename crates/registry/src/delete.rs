@@ -149,7 +149,7 @@ impl Store {
                 let changed = new != obj;
                 obj = new;
                 if changed && !options.dry_run {
-                    match self.put(key, &mut obj, revision, self.strategy.ttl(registry)).await? {
+                    match self.put(key, &mut obj, revision, self.strategy.ttl(registry), true).await? {
                         Put::Done(stored) => {
                             revision = stored.revision();
                             object::set(&mut obj, &["metadata", "resourceVersion"], revision.to_string());

@@ -2,7 +2,7 @@
 //! each, under `masterleases/<address>`, that expires (rule: `pkg/controlplane/reconcilers/lease.go`).
 
 use crate::read::CATCH_UP;
-use crate::registry::{Registry, spec};
+use crate::registry::Registry;
 use crate::{encode, errors};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -22,12 +22,7 @@ pub struct MasterLeases {
 impl MasterLeases {
     /// Begins to follow them.
     pub async fn attach(registry: &Registry) -> Result<Self, Status> {
-        let Some(endpoints) = registry.store("", "endpoints") else {
-            return Err(Status::internal("endpoints are not served, so servers cannot know of each other"));
-        };
-        let storage = endpoints.storage.clone();
-        let prefix = format!("{}/masterleases/", registry.prefix());
-        let cache = storage.attach(spec(&prefix, &[endpoints.strategy()])).await.map_err(errors::storage)?;
+        let (storage, cache) = registry.follow("endpoints", "masterleases").await?;
         Ok(Self { storage, cache })
     }
 

@@ -1,7 +1,7 @@
 //! Pools of numbers that all apiservers of a cluster share, ours and upstream's alike: a RangeAllocation for each, under
 //! `ranges/<name>` (rule: `pkg/registry/core/service/allocator/storage`).
 
-use crate::registry::{Registry, spec};
+use crate::registry::Registry;
 use crate::{encode, errors};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,12 +18,7 @@ pub(crate) struct Ranges {
 impl Ranges {
     /// Begins to follow them, beside the Services.
     pub(crate) async fn attach(registry: &Registry) -> Result<Self, Status> {
-        let Some(services) = registry.store("", "services") else {
-            return Err(Status::internal("services are not served, so there are no pools for them"));
-        };
-        let storage = services.storage.clone();
-        let prefix = format!("{}/ranges/", registry.prefix());
-        let cache = storage.attach(spec(&prefix, &[])).await.map_err(errors::storage)?;
+        let (storage, cache) = registry.follow("services", "ranges").await?;
         Ok(Self { storage, cache })
     }
 

@@ -1,5 +1,6 @@
 //! All resources of a server.
 
+use crate::errors;
 use crate::ranges::Ranges;
 use crate::select::INDEXED;
 use crate::shape::Reader;
@@ -11,8 +12,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use steersman_admission::cluster::{TokenAuthenticator, TokenIssuer};
 use steersman_admission::{Chain, ServerConfig};
+use steersman_apimachinery::Status;
 use steersman_auth::Authorizer;
-use steersman_storage::{CacheSpec, Error, Storage, StorageConfig};
+use steersman_storage::{Cache, CacheSpec, Error, Storage, StorageConfig};
 
 /// What [`Registry::start`] needs.
 pub struct Config {
@@ -77,6 +79,16 @@ static NO_PLUGINS: Chain = Chain::empty();
 type Prefixes = BTreeMap<String, Vec<&'static dyn Strategy>>;
 
 impl Registry {
+    /// Begins to follow a folder of keys that is no resource, in the etcd that keeps the core resource `beside`.
+    pub(crate) async fn follow(&self, beside: &str, folder: &str) -> Result<(Arc<Storage>, Arc<Cache>), Status> {
+        let Some(store) = self.store("", beside) else {
+            return Err(Status::internal(format!("{beside} are not served, so {folder} cannot be kept")));
+        };
+        let storage = store.storage.clone();
+        let cache = storage.attach(spec(&format!("{}/{folder}/", self.prefix), &[])).await.map_err(errors::storage)?;
+        Ok((storage, cache))
+    }
+
     /// Connects to etcd and fills the watch caches in the background, retrying until etcd answers. Fails only on a
     /// configuration that cannot work.
     pub async fn start(config: Config) -> Result<Arc<Self>, Error> {
@@ -156,10 +168,6 @@ impl Registry {
         }
     }
 
-    /// What all keys begin with, e.g. `/registry`.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
-    }
     /// Sets the admission chain; once, before the first request.
     pub fn set_admission(&self, chain: Chain) {
         let _ = self.chain.set(chain);

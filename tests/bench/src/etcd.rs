@@ -1,14 +1,13 @@
 //! What etcd does alone, so that an apiserver's figures can be held against it.
 
 use crate::measure::Report;
-use crate::work::{Options, pod, pod_name};
+use crate::work::{Options, closed_loop_on, pod, pod_name};
 use anyhow::{Context, Result};
-use etcd_client::{Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Identity, TlsOptions};
-use etcd_client::{PutOptions, Txn, TxnOp};
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Identity, KvClient, TlsOptions,
+};
+use etcd_client::{Txn, TxnOp};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 /// Where etcd is, and how it is reached.
 #[derive(Clone, Debug)]
@@ -30,39 +29,25 @@ impl Target {
     }
 }
 
-/// Writes values of a stored pod's size (2.5 KB) under keys that are not there, as an apiserver does: one transaction each, all
-/// over one connection, as many at a time as the other works have connections.
+/// Writes values of a stored pod's size (2.5 KB) under keys that are not there, as an apiserver does: one transaction each,
+/// all over one connection, as many at a time as the other works have connections.
 pub async fn create(o: Options) -> Result<Report> {
-    let target = o.etcd.clone().context("--etcd is needed")?;
-    let client = target.connect().await?;
+    let client = o.etcd.clone().context("--etcd is needed")?.connect().await?;
     let prefix = format!("/steersman-bench/{}/", std::process::id());
     // Four times what the client sends is what a server with its defaults, status and managed fields stores.
     let value = pod(&pod_name(0)).to_string().repeat(4);
-    let (next, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
-    let end = started + Duration::from_secs(o.seconds);
-    let mut tasks = Vec::new();
-    for _ in 0..o.connections {
-        let (mut kv, next, prefix, value) = (client.kv_client(), next.clone(), prefix.clone(), value.clone());
-        tasks.push(tokio::spawn(async move {
-            let mut latencies = Vec::new();
-            while Instant::now() < end {
-                let key = format!("{prefix}{}", pod_name(next.fetch_add(1, Ordering::Relaxed)));
-                let absent = Compare::mod_revision(key.as_str(), CompareOp::Equal, 0);
-                let put = TxnOp::put(key, value.as_str(), None::<PutOptions>);
-                let begun = Instant::now();
-                kv.txn(Txn::new().when([absent]).and_then([put])).await?;
-                latencies.push(begun.elapsed());
-            }
-            Ok::<_, etcd_client::Error>(latencies)
-        }));
-    }
-    let mut report = Report::default();
-    for task in tasks {
-        report.latencies.extend(task.await??);
-    }
-    report.count = report.latencies.len();
-    report.bytes = report.count * value.len();
-    report.took = started.elapsed();
+    let connections = vec![client.kv_client(); o.connections];
+    let folder = prefix.clone();
+    // The server has no part in it: its CPU time is not asked for.
+    let report = closed_loop_on(connections, Options { pid: None, ..o }, move |kv: &mut KvClient, i| {
+        let (key, value) = (format!("{folder}{}", pod_name(i)), value.clone());
+        Box::pin(async move {
+            let (absent, size) = (Compare::mod_revision(key.as_str(), CompareOp::Equal, 0), value.len());
+            kv.txn(Txn::new().when([absent]).and_then([TxnOp::put(key, value, None)])).await?;
+            Ok(size)
+        })
+    })
+    .await?;
     client.kv_client().delete(prefix, Some(DeleteOptions::new().with_prefix())).await?;
     Ok(report)
 }

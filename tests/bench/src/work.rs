@@ -121,11 +121,20 @@ async fn closed_loop<F>(api: Api, o: Options, request: F) -> Result<Report>
 where
     F: for<'a> Fn(&'a mut Connection, usize) -> BoxFuture<'a, Result<usize>> + Send + Sync + 'static,
 {
-    let request = Arc::new(request);
     let mut connections = Vec::new();
     for _ in 0..o.connections {
         connections.push(api.connect().await?);
     }
+    closed_loop_on(connections, o, request).await
+}
+
+/// The same on connections of any kind.
+pub(crate) async fn closed_loop_on<C, F>(connections: Vec<C>, o: Options, request: F) -> Result<Report>
+where
+    C: Send + 'static,
+    F: for<'a> Fn(&'a mut C, usize) -> BoxFuture<'a, Result<usize>> + Send + Sync + 'static,
+{
+    let request = Arc::new(request);
     let next = Arc::new(AtomicUsize::new(0));
     let (started, before) = (Instant::now(), cpu(o.pid));
     let end = started + Duration::from_secs(o.seconds);

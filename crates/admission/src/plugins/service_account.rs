@@ -7,6 +7,7 @@ use rand::Rng;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use steersman_apimachinery::text::parse_bool;
 use steersman_apimachinery::{GroupVersionResource, Status, object};
 
 /// The plug-in (rule: upstream `plugin/pkg/admission/serviceaccount`).
@@ -72,7 +73,7 @@ impl Plugin for ServiceAccount {
         }
         let account = self.account(a, cluster, object::str(pod, &["spec", "serviceAccountName"])).await?;
         let enforce = object::annotation(&account, "kubernetes.io/enforce-mountable-secrets");
-        if enforce.is_some_and(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True")) {
+        if enforce.and_then(parse_bool) == Some(true) {
             return check_mountable(a, pod, &account);
         }
         Ok(())

@@ -62,6 +62,11 @@ pub(super) fn family(ip: IpAddr) -> &'static str {
     if ip.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
+/// The blocks of a ServiceCIDR.
+fn blocks_of(cidr: &Value) -> impl Iterator<Item = (IpAddr, u8)> {
+    cidr.at("spec").strings("cidrs").into_iter().filter_map(ip::parse_cidr_sloppy)
+}
+
 /// The blocks of a family that addresses may be taken from.
 fn blocks(cluster: &dyn Cluster, wanted: &str) -> Vec<(IpAddr, u8)> {
     let mut out = Vec::new();
@@ -71,7 +76,7 @@ fn blocks(cluster: &dyn Cluster, wanted: &str) -> Vec<(IpAddr, u8)> {
         if object::is_deleting(&cidr) || !ready {
             continue;
         }
-        out.extend(cidr.at("spec").strings("cidrs").iter().filter_map(|c| ip::parse_cidr_sloppy(c)));
+        out.extend(blocks_of(&cidr));
     }
     if out.is_empty() {
         out = cluster.config().service_cidrs.iter().filter_map(|c| ip::parse_cidr_sloppy(c)).collect();
@@ -212,13 +217,16 @@ impl IpRepair {
         if cluster.get(GROUP, "servicecidrs", "", "kubernetes").is_none() {
             return;
         }
+        // One that is going away still holds its addresses.
+        let cidrs = cluster.list(GROUP, "servicecidrs", "");
+        let blocks: Vec<(IpAddr, u8)> = cidrs.iter().flat_map(|c| blocks_of(c)).collect();
         let mut problems = Vec::new();
         for svc in cluster.list("", "services", "") {
             if spec_type(&svc) == "ExternalName" || is_headless(&svc) {
                 continue;
             }
             for text in svc.at("spec").strings("clusterIPs") {
-                if let Err(e) = sync_cluster_ip(cluster, &svc, text, &mut problems).await {
+                if let Err(e) = sync_cluster_ip(cluster, &blocks, &svc, text, &mut problems).await {
                     tracing::warn!(ip = text, service = object::name(&svc), error = %e, "cluster IP not repaired");
                 }
             }
@@ -233,6 +241,7 @@ impl IpRepair {
 /// Makes sure that an address of a Service is held by an IPAddress that says so.
 async fn sync_cluster_ip(
     cluster: &dyn Cluster,
+    blocks: &[(IpAddr, u8)],
     svc: &Value,
     text: &str,
     problems: &mut Vec<Problem>,
@@ -244,7 +253,7 @@ async fn sync_cluster_ip(
         return Ok(());
     };
     let family = family(ip);
-    if !in_any_block(cluster, ip) {
+    if !blocks.iter().any(|b| ip::contains(*b, ip)) {
         tell(
             "ClusterIPOutOfRange",
             format!("Cluster IP [{family}]: {ip} is not within any configured Service CIDR; please recreate service"),
@@ -334,13 +343,6 @@ fn refers_to_service(parent: &Value) -> bool {
 
 fn is_ours(held: &Value) -> bool {
     object::label(held, MANAGER_LABEL) == Some(MANAGER)
-}
-
-/// Whether any ServiceCIDR holds an address, one that is going away too.
-fn in_any_block(cluster: &dyn Cluster, wanted: IpAddr) -> bool {
-    let all = cluster.list(GROUP, "servicecidrs", "");
-    let mut blocks = all.iter().flat_map(|c| c.at("spec").strings("cidrs")).filter_map(ip::parse_cidr_sloppy);
-    blocks.any(|b| ip::contains(b, wanted))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The pool of node ports, a RangeAllocation that all servers share (rule: `pkg/registry/core/service/portallocator`).
 
 use super::service_events::{self, Problem};
+use super::service_rules::{needs_health_check, needs_node_port};
 use crate::fields::Fields;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -45,19 +46,29 @@ impl std::fmt::Display for PortError {
 pub(super) struct PortOperation {
     range: (u16, u16),
     used: BTreeSet<u16>,
-    taken: Vec<u16>,
+    taken: BTreeSet<u16>,
 }
 
-/// All node ports of a Service, its health-check port included.
-pub(super) fn ports_of(svc: &Value) -> Vec<u16> {
+/// All node ports that a Service names, its health-check port included.
+pub(super) fn ports_of(svc: &Value) -> BTreeSet<u16> {
+    chosen_ports_of(svc, true, true)
+}
+
+/// The node ports that a Service has use for: fields that its type does not need count for nothing.
+pub(super) fn needed_ports_of(svc: &Value) -> BTreeSet<u16> {
+    chosen_ports_of(svc, needs_node_port(svc), needs_health_check(svc))
+}
+
+fn chosen_ports_of(svc: &Value, node: bool, health: bool) -> BTreeSet<u16> {
     let spec = svc.at("spec");
-    let ports = spec.items("ports").iter().filter_map(|p| p.int("nodePort"));
-    ports.chain(spec.int("healthCheckNodePort")).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p > 0).collect()
+    let node = spec.items("ports").iter().filter(|_| node).filter_map(|p| p.int("nodePort"));
+    let all = node.chain(spec.int("healthCheckNodePort").filter(|_| health));
+    all.filter_map(|p| u16::try_from(p).ok()).filter(|p| *p > 0).collect()
 }
 
 impl PortOperation {
     /// The ports chosen so far.
-    pub(super) fn taken(&self) -> &[u16] {
+    pub(super) fn taken(&self) -> &BTreeSet<u16> {
         &self.taken
     }
 
@@ -70,7 +81,7 @@ impl PortOperation {
         if !self.used.insert(port) {
             return Err(PortError::Allocated);
         }
-        self.taken.push(port);
+        self.taken.insert(port);
         Ok(())
     }
 
@@ -102,18 +113,18 @@ pub(super) async fn take<T: Send>(
     cluster: &dyn Cluster,
     dry_run: bool,
     choose: impl Fn(&mut PortOperation) -> Result<T, Status> + Send,
-) -> Result<(T, Vec<u16>), Status> {
+) -> Result<(T, BTreeSet<u16>), Status> {
     let range = cluster.config().node_ports;
     let _turn = TURN.lock().await;
     let mut live = false;
     loop {
         let mut pool = current(cluster, live).await?;
-        let mut op = PortOperation { range, used: ports_in(&pool), taken: Vec::new() };
+        let mut op = PortOperation { range, used: ports_in(&pool), taken: BTreeSet::new() };
         match choose(&mut op) {
             Err(e) if live => return Err(e),
             // The cache may still show a port as taken that was given back.
             Err(_) => {}
-            Ok(chosen) if op.taken.is_empty() || dry_run => return Ok((chosen, Vec::new())),
+            Ok(chosen) if op.taken.is_empty() || dry_run => return Ok((chosen, BTreeSet::new())),
             Ok(chosen) => {
                 fill(&mut pool, range, &op.used);
                 if cluster.set_pool(POOL, &pool).await? {
@@ -126,7 +137,7 @@ pub(super) async fn take<T: Send>(
 }
 
 /// Gives ports back.
-pub(super) async fn release(cluster: &dyn Cluster, ports: &[u16]) {
+pub(super) async fn release(cluster: &dyn Cluster, ports: &BTreeSet<u16>) {
     if ports.is_empty() {
         return;
     }
@@ -135,7 +146,7 @@ pub(super) async fn release(cluster: &dyn Cluster, ports: &[u16]) {
     }
 }
 
-async fn try_release(cluster: &dyn Cluster, ports: &[u16]) -> Result<(), Status> {
+async fn try_release(cluster: &dyn Cluster, ports: &BTreeSet<u16>) -> Result<(), Status> {
     let range = cluster.config().node_ports;
     let _turn = TURN.lock().await;
     let mut live = false;
@@ -240,8 +251,7 @@ fn rebuilt(
     let (mut ports, mut problems) = (BTreeSet::new(), Vec::new());
     for svc in services {
         let mut tell = |reason, note| problems.push(Problem::of_port(svc, reason, note));
-        let own: BTreeSet<u16> = ports_of(svc).into_iter().collect();
-        for port in own {
+        for port in ports_of(svc) {
             if !(low..=high).contains(&port) {
                 let note = format!("Port {port} is not within the port range {low}-{high}; please recreate service");
                 tell("PortOutOfRange", note);

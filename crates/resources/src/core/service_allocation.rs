@@ -2,7 +2,7 @@
 //! (rule: `pkg/registry/core/service/storage/alloc.go`).
 
 use super::cluster_ips::{self, IpError};
-use super::node_ports::{self, PortOperation, ports_of};
+use super::node_ports::{self, PortOperation, needed_ports_of, ports_of};
 use super::service_rules::{allocates_node_ports, is_headless, needs_health_check, needs_node_port, spec_type};
 use super::service_validation::cluster_ip_fields;
 use crate::fields::Fields;
@@ -19,8 +19,8 @@ use steersman_registry::{Cluster, Finish};
 pub(super) struct Allocation {
     ips_taken: Vec<String>,
     ips_to_release: Vec<String>,
-    ports_taken: Vec<u16>,
-    ports_to_release: Vec<u16>,
+    ports_taken: BTreeSet<u16>,
+    ports_to_release: BTreeSet<u16>,
 }
 
 #[async_trait]
@@ -37,10 +37,6 @@ fn invalid(svc: &Value, errors: &ErrorList) -> Status {
     Status::invalid(&GroupKind::from_static("", "Service"), object::name(svc), errors)
 }
 
-fn plain_failure(message: String) -> Status {
-    Status::failure(500, Reason::Unknown, message)
-}
-
 /// Takes all that a new or changed Service needs.
 pub(super) async fn allocate(
     cluster: &dyn Cluster,
@@ -51,12 +47,15 @@ pub(super) async fn allocate(
     families(cluster, svc, old)?;
     let mut done = Allocation::default();
     let result = match addresses(cluster, svc, old, dry_run, &mut done).await {
-        Ok(()) => ports(cluster, svc, old, dry_run, &mut done).await,
+        Ok(()) => ports(cluster, svc, old, dry_run).await,
         Err(e) => Err(e),
     };
-    if let Err(e) = result {
-        Box::new(done).finish(cluster, false).await;
-        return Err(e);
+    match result {
+        Ok(ports) => (done.ports_taken, done.ports_to_release) = ports,
+        Err(e) => {
+            Box::new(done).finish(cluster, false).await;
+            return Err(e);
+        }
     }
     if dry_run {
         done = Allocation::default();
@@ -229,14 +228,15 @@ async fn addresses(
     Ok(())
 }
 
+/// Gives a Service its ports, and tells which were taken and which it has no use for any more.
 async fn ports(
     cluster: &dyn Cluster,
     svc: &mut Value,
     old: Option<&Value>,
     dry_run: bool,
-    done: &mut Allocation,
-) -> Result<(), Status> {
-    let had: BTreeSet<u16> = old.map(ports_of).unwrap_or_default().into_iter().collect();
+) -> Result<(BTreeSet<u16>, BTreeSet<u16>), Status> {
+    let had = old.map(ports_of).unwrap_or_default();
+    let mut taken = BTreeSet::new();
     if needs_node_port(svc) || needs_health_check(svc) {
         let had_health = old.is_some_and(needs_health_check);
         let choose = |op: &mut PortOperation| {
@@ -249,20 +249,10 @@ async fn ports(
             }
             Ok(chosen)
         };
-        (*svc, done.ports_taken) = node_ports::take(cluster, dry_run, choose).await?;
+        (*svc, taken) = node_ports::take(cluster, dry_run, choose).await?;
     }
     // Fields that the new type has no use for are dropped later only.
-    let now: BTreeSet<u16> = needed_ports(svc).into_iter().collect();
-    done.ports_to_release = had.difference(&now).copied().collect();
-    Ok(())
-}
-
-/// The ports of a Service that go with its type.
-fn needed_ports(svc: &Value) -> Vec<u16> {
-    let spec = svc.at("spec");
-    let ports = spec.items("ports").iter().filter_map(|p| p.int("nodePort")).filter(|_| needs_node_port(svc));
-    let health = spec.int("healthCheckNodePort").filter(|_| needs_health_check(svc));
-    ports.chain(health).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p > 0).collect()
+    Ok((taken, &had - &needed_ports_of(svc)))
 }
 
 /// Settles the ports of a Service that is new, or that had the ports `had`.
@@ -300,7 +290,8 @@ fn choose_ports(svc: &mut Value, new: bool, had: &BTreeSet<u16>, op: &mut PortOp
         }
         let protocol = ports[i].s("protocol").to_owned();
         if !given.insert((protocol.clone(), wanted)) && !new {
-            return Err(plain_failure(format!("duplicate nodePort: {{{protocol} {wanted}}}")));
+            let why = format!("duplicate nodePort: {{{protocol} {wanted}}}");
+            return Err(Status::failure(500, Reason::Unknown, why));
         }
         shared.entry(number).or_insert(wanted);
         object::set(&mut ports[i], &["nodePort"], wanted);

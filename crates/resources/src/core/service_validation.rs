@@ -15,15 +15,19 @@ const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ran
 const LB_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 const SET_ONCE: &str = "may not change once set";
 
-/// All that is wrong with a Service, metadata aside. Ports and addresses that are still to be given may be missing.
-pub(super) fn service(svc: &Value, old: Option<&Value>) -> ErrorList {
+/// All that is wrong with a new Service, metadata aside.
+pub(super) fn service(svc: &Value) -> ErrorList {
     let mut e = ErrorList::new();
-    // Upstream allocates before it validates, and allocation looks at these fields alone.
-    cluster_ip_fields(&mut e, svc, old);
-    if !e.is_empty() {
-        return e;
+    cluster_ip_fields(&mut e, svc, None);
+    if e.is_empty() {
+        other_fields(&mut e, svc, None);
     }
-    known_finalizers(&mut e, svc);
+    e
+}
+
+/// What is wrong besides [`cluster_ip_fields`].
+fn other_fields(e: &mut ErrorList, svc: &Value, old: Option<&Value>) {
+    known_finalizers(e, svc);
     let (spec, path) = (svc.at("spec"), Path::new("spec"));
     let annotations = Path::new("metadata").child("annotations");
     if let (Some(hints), Some(mode)) = (object::annotation(svc, HINTS), object::annotation(svc, MODE))
@@ -35,43 +39,42 @@ pub(super) fn service(svc: &Value, old: Option<&Value>) -> ErrorList {
     if spec.items("ports").is_empty() && !headless && kind != "ExternalName" {
         e.required(&path.child("ports"), "");
     }
-    by_type(&mut e, spec, kind, headless);
-    ports(&mut e, spec);
-    checks::labels(&mut e, &path.child("selector"), spec.at("selector"));
-    session_affinity(&mut e, spec);
+    by_type(e, spec, kind, headless);
+    ports(e, spec);
+    checks::labels(e, &path.child("selector"), spec.at("selector"));
+    session_affinity(e, spec);
     let existing = old.map(|o| o.at("spec").strings("externalIPs")).unwrap_or_default();
     for (i, value) in spec.strings("externalIPs").iter().enumerate() {
         let p = path.child("externalIPs").index(i);
-        if ip::check_ip_legacy(&mut e, &p, value, &existing) {
-            ip::check_not_special(&mut e, &p, value);
+        if ip::check_ip_legacy(e, &p, value, &existing) {
+            ip::check_not_special(e, &p, value);
         }
     }
     if kind.is_empty() {
         e.required(&path.child("type"), "");
     } else {
-        checks::one_of(&mut e, &path.child("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
+        checks::one_of(e, &path.child("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     }
-    unique_ports(&mut e, spec, kind);
-    source_ranges(&mut e, svc, old, kind);
+    unique_ports(e, spec, kind);
+    source_ranges(e, svc, old, kind);
     let allocate = path.child("allocateLoadBalancerNodePorts");
     if spec.flag("allocateLoadBalancerNodePorts").is_some() && kind != "LoadBalancer" {
         e.forbidden(&allocate, LB_ONLY);
     }
-    load_balancer_class(&mut e, spec, None);
-    external_traffic(&mut e, svc);
+    load_balancer_class(e, spec, None);
+    external_traffic(e, svc);
     let internal = path.child("internalTrafficPolicy");
     match spec.opt_s("internalTrafficPolicy") {
         None if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") => e.required(&internal, ""),
         None => {}
-        Some(p) => checks::one_of(&mut e, &internal, p, &["Cluster", "Local"]),
+        Some(p) => checks::one_of(e, &internal, p, &["Cluster", "Local"]),
     }
     if let Some(d) = spec.opt_s("trafficDistribution") {
         const KNOWN: &[&str] = &["PreferClose", "PreferSameZone", "PreferSameNode"];
         if !KNOWN.contains(&d) {
-            checks::not_supported_in_order(&mut e, &path.child("trafficDistribution"), d, KNOWN);
+            checks::not_supported_in_order(e, &path.child("trafficDistribution"), d, KNOWN);
         }
     }
-    e
 }
 
 fn by_type(e: &mut ErrorList, spec: &Value, kind: &str, headless: bool) {
@@ -346,7 +349,7 @@ pub(super) fn update(svc: &Value, old: &Value) -> ErrorList {
             e.forbidden(&Path::new("spec").child("healthCheckNodePort"), checks::IMMUTABLE);
         }
     }
-    e.extend(service(svc, Some(old)));
+    other_fields(&mut e, svc, Some(old));
     e
 }
 
@@ -478,8 +481,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_service() {
         let check = |spec: Value, want: &[&str]| {
-            let got: Vec<String> =
-                service(&with_defaults(spec.clone()), None).0.iter().map(ToString::to_string).collect();
+            let got: Vec<String> = service(&with_defaults(spec.clone())).0.iter().map(ToString::to_string).collect();
             assert_eq!(got, want, "{spec}");
         };
         check(json!({"ports": [{"port": 80}]}), &[]);

@@ -56,7 +56,7 @@ impl Strategy for Services {
         service_rules::drop_by_type(new, old);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
-        service_validation::service(obj, None)
+        service_validation::service(obj)
     }
     fn revalidates_metadata(&self) -> bool {
         true

@@ -15,7 +15,7 @@ fn wanted(list: &[Value], path: &Path, of: fn(&Value) -> &Value) -> Option<Path>
 }
 
 /// Where the spec of a claim wants it.
-pub(super) fn of_spec(spec: &Value) -> Option<Path> {
+fn of_spec(spec: &Value) -> Option<Path> {
     let path = Path::new("spec").child("devices").child("requests");
     wanted(spec.at("devices").items("requests"), &path, |r| r.at("exactly"))
 }
@@ -28,6 +28,11 @@ pub(super) fn of_status(new: &Value, old: &Value) -> Option<Path> {
     let path = Path::new("status").child("allocation").child("devices").child("results");
     let (is, was) = (results(new), results(old));
     wanted(is, &path, |r| r).filter(|_| is != was)
+}
+
+/// What is wrong with a new object whose claim's spec wants it; an old one may keep it.
+pub(super) fn check_new(cluster: &dyn Cluster, new: &Value, old: Option<&Value>, spec: &Value) -> ErrorList {
+    check(cluster, new, of_spec(spec).filter(|_| old.is_none()))
 }
 
 /// What is wrong with an object that wants it at `path`, if its namespace has no label.

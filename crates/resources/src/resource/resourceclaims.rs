@@ -68,10 +68,7 @@ impl Strategy for ResourceClaims {
         e
     }
     fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
-        match old {
-            None => admin_access::check(cluster, new, admin_access::of_spec(new.at("spec"))),
-            Some(_) => ErrorList::new(),
-        }
+        admin_access::check_new(cluster, new, old, new.at("spec"))
     }
     fn returns_deleted_object(&self) -> bool {
         true
