@@ -72,14 +72,27 @@ stage_golden() {
   port=$(free_port 16443)
   STEERSMAN_HOME=$home scripts/up.sh --no-build --only apiserver --port "$port" --service-cidr 10.0.0.0/16 >"$WORK/up-golden" 2>&1 ||
     { cat "$WORK/up-golden"; bad "golden: the apiserver did not come up"; return; }
-  PYTHONDONTWRITEBYTECODE=1 python3 "$data/golden.py" replay --server "https://127.0.0.1:$port" --cert "$home/pki/admin.crt" \
-    --key "$home/pki/admin.key" --ca "$home/pki/ca.crt" --jobs 4 >"$WORK/golden.log" 2>&1
+  replay() {
+    PYTHONDONTWRITEBYTECODE=1 python3 "$data/golden.py" replay --server "https://127.0.0.1:$port" --cert "$home/pki/admin.crt" \
+      --key "$home/pki/admin.key" --ca "$home/pki/ca.crt" "$@" 2>&1
+  }
+  replay --jobs 4 >"$WORK/golden.log"
   grep -E '^(FAIL|[a-z]+: )' "$WORK/golden.log"
+  local line again failed=0 passed; line=$(grep '^golden: ' "$WORK/golden.log")
+  passed=$(echo "$line" | awk '{print $2}')
+  # Managers are ordered by the second of their write, here as upstream: a case whose writes fall into two seconds differs
+  # from one recorded within a second. It is replayed once more.
+  for again in $(sed -n 's|^FAIL [a-z]*/||p' "$WORK/golden.log"); do
+    if replay --only "$again" --verbose >"$WORK/golden.again" && grep -q ', 0 failed$' "$WORK/golden.again"; then
+      say "        $again passed when it was replayed"
+      passed=$((passed + 1))
+    else
+      cat "$WORK/golden.again"; failed=$((failed + 1))
+    fi
+  done
   STEERSMAN_HOME=$home scripts/down.sh --quiet
-  local line; line=$(grep '^golden: ' "$WORK/golden.log")
   [ -n "$line" ] || { tail -n 20 "$WORK/golden.log"; bad "golden: the replay did not end"; return; }
-  ok "golden replay" "$(echo "$line" | awk '{print $2}')"
-  local failed; failed=$(echo "$line" | awk '{print $4}')
+  ok "golden replay" "$passed"
   [ "$failed" = 0 ] || bad "golden: cases that differ" "$failed"
 }
 
@@ -95,13 +108,18 @@ stage_end-to-end() {
   if [ "$code" = 0 ]; then ok end-to-end 0
   else
     sed -n '/^failures:/,$p' "$WORK/e2e" | head -n 200
-    for log in kube-apiserver kube-controller-manager kube-scheduler kubelet-1 kubelet-2 kube-proxy-1; do
-      say "--- the end of $log.log"; tail -n 15 "$home/log/$log.log"
-    done
+    logs "$home"
     bad end-to-end 0
     grep -q '^test result' "$WORK/e2e" || FAILED=$((FAILED + 1))
   fi
   clients "$home"
+}
+
+# The ends of the logs of the cluster of $1.
+logs() { # home
+  local log; for log in kube-apiserver kube-controller-manager kube-scheduler kubelet-1 kubelet-2 kube-proxy-1; do
+    say "--- the end of $log.log"; tail -n 15 "$1/log/$log.log"
+  done
 }
 
 # Adds up a closing line such as `python client: 24 passed, 0 failed`.
@@ -136,7 +154,9 @@ clients() { # home
     python3 "$here/kubectl.py" --kubectl "$kubectl" --kubeconfig "$config" >"$WORK/kubectl-$i" 2>&1 &
   done
   wait
+  local before=$FAILED
   for i in $(seq ${#list[@]}); do count_line "$(grep -o '^kubectl 1[.0-9]*' "$WORK/kubectl-$i" | tail -n 1)" "$WORK/kubectl-$i"; done
+  [ "$FAILED" = "$before" ] || logs "$1"
 
   "$WORK/venv/bin/pip" install -q -r "$here/requirements.txt" >>"$WORK/python" 2>&1
   timeout 300 "$WORK/venv/bin/python" "$here/python_client.py" "$config" >>"$WORK/python" 2>&1

@@ -48,17 +48,26 @@ class Kubectl:
         version = json.loads(self.run(['version', '--client', '-o', 'json'])[1])['clientVersion']
         self.minor = int(re.match(r'\d+', version['minor']).group())
 
-    def run(self, args, stdin=''):
-        p = subprocess.run(self.command + args, input=stdin, capture_output=True, text=True, timeout=120, env=self.environment)
+    def run(self, args, stdin='', timeout=120):
+        p = subprocess.run(self.command + args, input=stdin, capture_output=True, text=True, timeout=timeout, env=self.environment)
         return p.returncode, p.stdout, p.stderr
+
+    def left(self):
+        """What the namespace holds, and what keeps it there."""
+        columns = 'KIND:.kind,NAME:.metadata.name,DELETED:.metadata.deletionTimestamp,FINALIZERS:.metadata.finalizers,NODE:.spec.nodeName,STATUS:.status'
+        return self.run(['get', 'deployments,replicasets,pods', '-o', 'custom-columns=' + columns])[1]
 
     def check(self, command, *wanted, stdin='', fails=False, since=0, until=99, absent=()):
         """Runs a command; every wanted regular expression must be found in what it prints, no absent one may."""
         if not since <= self.minor <= until:
             return ''
         args = command.replace('{ns}', self.namespace).split(' ') if isinstance(command, str) else command
-        code, out, err = self.run(args, stdin)
         wrong = []
+        try:
+            code, out, err = self.run(args, stdin)
+        except subprocess.TimeoutExpired:
+            code, out, err = 0, '', self.left()
+            wrong.append('did not end')
         if (code != 0) != fails:
             wrong.append('exit code %d' % code)
         wrong += ['lacks %s' % w for w in wanted if not re.search(w, out + err, re.M)]

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -324,7 +324,12 @@ impl Host for FakeHost {
 
 /// Cgroups that only remember which pods have one.
 #[derive(Default, Clone)]
-pub struct FakeCgroups(pub Arc<Mutex<Vec<String>>>);
+pub struct FakeCgroups {
+    /// Uids of pods.
+    pub pods: Arc<Mutex<Vec<String>>>,
+    /// Whether processes are left in them, so that they cannot be removed.
+    pub busy: Arc<AtomicBool>,
+}
 
 impl Cgroups for FakeCgroups {
     fn parent(&self, _: &Pod) -> String {
@@ -333,7 +338,7 @@ impl Cgroups for FakeCgroups {
 
     fn ensure(&self, pod: &Pod, _: &PodLimits) -> io::Result<()> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let mut all = self.0.lock();
+        let mut all = self.pods.lock();
         if !all.contains(&uid) {
             all.push(uid);
         }
@@ -341,7 +346,10 @@ impl Cgroups for FakeCgroups {
     }
 
     fn remove(&self, uid: &str) -> io::Result<()> {
-        self.0.lock().retain(|u| u != uid);
+        if self.busy.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        self.pods.lock().retain(|u| u != uid);
         Ok(())
     }
 
@@ -354,7 +362,7 @@ impl Cgroups for FakeCgroups {
     }
 
     fn pods(&self) -> Vec<String> {
-        self.0.lock().clone()
+        self.pods.lock().clone()
     }
 
     fn unified(&self) -> bool {

@@ -110,9 +110,9 @@ pub async fn try_delete(shared: &Shared, client: &Client, uid: &Uid) -> Result<A
     };
     tracing::debug!(%path, ?policy, "deleting, for its owners are gone");
     match client.delete_path(&path, &DeleteOptions::default().uid(uid).propagation(policy)).await {
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(Action::Done),
-        Err(error) => Err(error),
-        Ok(()) => Ok(Action::Done),
+        // After a conflict the object is judged anew: it may be another one, or it was only being written.
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(Action::Done),
     }
 }
 

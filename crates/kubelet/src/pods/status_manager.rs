@@ -122,7 +122,8 @@ impl StatusManager {
                         entry.latest = Some(current.clone());
                     }
                 }
-                Err(e) if e.is_not_found() || e.is_conflict() => return Ok(Action::Done),
+                Err(e) if e.is_not_found() => return Ok(Action::Done),
+                // Of a conflict, too: either others wrote at once, or the watch will show another pod of this name.
                 Err(e) => return Err(e),
             }
         }
@@ -131,7 +132,7 @@ impl StatusManager {
             let options = DeleteOptions::default().grace(0).uid(current.uid());
             match client.delete::<Pod>(&entry.namespace, &entry.name, &options).await {
                 Ok(()) => {}
-                Err(e) if e.is_not_found() || e.is_conflict() => {}
+                Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             }
         }

@@ -246,42 +246,12 @@ async fn live(k: &Arc<Kubelet>, shared: &Shared, memory: &mut Memory) -> bool {
 /// Stops everything of the pod and gives back what it held; tries until it succeeds.
 async fn end(k: &Arc<Kubelet>, uid: &str, shared: &Shared, memory: &mut Memory, finished: bool) {
     loop {
-        let desired = shared.desired.lock().clone();
-        let pod = &desired.pod;
-        let grace = if finished { Duration::from_secs(30) } else { desired.grace() };
-        let Ok(seen) = observe(k.runtime.as_ref(), uid).await else {
-            tokio::time::sleep(RETRY).await;
-            continue;
-        };
-        if seen.running().next().is_some() && !finished {
-            sync::report_as(k, pod, &seen, memory, false, said(&desired));
-        }
-        // A shorter grace period that is asked for meanwhile starts the stop anew.
-        let stopped = tokio::select! {
-            stopped = sync::stop_all(k, pod, &seen, grace) => stopped,
-            () = shortened(shared, grace) => continue,
-        };
-        if stopped.is_err() {
-            tokio::time::sleep(RETRY).await;
+        if !stop(k, uid, shared, memory, finished).await {
             continue;
         }
-        let Ok(seen) = observe(k.runtime.as_ref(), uid).await else { continue };
-        if seen.running().next().is_some() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        }
-        k.probes.forget(uid);
-        if !memory.settled {
-            finish_status(k, &desired, &seen, memory);
-        }
-        break;
-    }
-    loop {
-        let dir = k.folders.pod(uid);
-        let taken = steersman_volumes::tear_down(k.host.as_ref(), &dir).await.map_err(|e| e.to_string());
-        let taken = taken.and_then(|()| k.cgroups.remove(uid).map_err(|e| e.to_string()));
-        match taken {
+        match give_back(k, uid).await {
             Ok(()) => break,
+            // A sandbox that was being made when the pod had to go may have come up since then: look once more.
             Err(error) => {
                 tracing::warn!(pod = uid, error, "cannot clean up after a pod yet");
                 tokio::time::sleep(RETRY).await;
@@ -291,6 +261,47 @@ async fn end(k: &Arc<Kubelet>, uid: &str, shared: &Shared, memory: &mut Memory, 
     k.objects.unregister(uid);
     k.images.forget(uid);
     k.crashes.forget(uid);
+}
+
+/// Stops what runs of the pod and reports its end; false if it has to be tried again.
+async fn stop(k: &Arc<Kubelet>, uid: &str, shared: &Shared, memory: &mut Memory, finished: bool) -> bool {
+    let desired = shared.desired.lock().clone();
+    let pod = &desired.pod;
+    let grace = if finished { Duration::from_secs(30) } else { desired.grace() };
+    let Ok(seen) = observe(k.runtime.as_ref(), uid).await else {
+        tokio::time::sleep(RETRY).await;
+        return false;
+    };
+    if seen.running().next().is_some() && !finished {
+        sync::report_as(k, pod, &seen, memory, false, said(&desired));
+    }
+    // A shorter grace period that is asked for meanwhile starts the stop anew.
+    let stopped = tokio::select! {
+        stopped = sync::stop_all(k, pod, &seen, grace) => stopped,
+        () = shortened(shared, grace) => return false,
+    };
+    if stopped.is_err() {
+        tokio::time::sleep(RETRY).await;
+        return false;
+    }
+    let Ok(seen) = observe(k.runtime.as_ref(), uid).await else { return false };
+    if seen.running().next().is_some() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        return false;
+    }
+    k.probes.forget(uid);
+    if !memory.settled {
+        finish_status(k, &desired, &seen, memory);
+        memory.settled = true;
+    }
+    true
+}
+
+/// Gives back the volumes and the cgroup of a pod whose processes have ended.
+async fn give_back(k: &Kubelet, uid: &str) -> Result<(), String> {
+    let dir = k.folders.pod(uid);
+    steersman_volumes::tear_down(k.host.as_ref(), &dir).await.map_err(|e| e.to_string())?;
+    k.cgroups.remove(uid).map_err(|e| e.to_string())
 }
 
 fn said(desired: &Desired) -> Option<(&str, &str, &str)> {
@@ -361,7 +372,10 @@ pub async fn remove_remains(k: &Kubelet, uid: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use serde_json::{Value, json};
+    use steersman_cri::{Runtime, v1};
 
     use super::*;
     use crate::doubles::{FakeCgroups, FakeRuntime};
@@ -435,7 +449,7 @@ mod tests {
 
         bench.k.workers.remove("u");
         bench.until("nothing is left", |b| !b.k.workers.knows("u")).await;
-        assert!(bench.cgroups.0.lock().is_empty());
+        assert!(bench.cgroups.pods.lock().is_empty());
         assert!(!bench.k.folders.pod("u").exists());
     }
 
@@ -448,6 +462,23 @@ mod tests {
         bench.k.workers.remove("u");
         bench.until("it is gone", |b| !b.k.workers.knows("u")).await;
         assert!(bench.runtime.log.lock().iter().any(|l| l == "stop a 7"), "{:?}", bench.runtime.log.lock());
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_that_comes_up_while_the_pod_goes_is_stopped_too() {
+        let bench = bench();
+        bench.k.workers.update(&bench.k, pod("u", json!({"containers": [{"name": "a", "image": "x:1"}]})));
+        bench.until("it runs", |b| b.runtime.running() == 1).await;
+        bench.cgroups.busy.store(true, Ordering::Relaxed);
+        bench.k.workers.remove("u");
+        let stops = |b: &Bench| b.runtime.log.lock().iter().filter(|l| *l == "stop sandbox").count();
+        bench.until("its sandbox is stopped", |b| stops(b) == 1).await;
+        let labels = HashMap::from([(crate::names::label::POD_UID.to_owned(), "u".to_owned())]);
+        let late = v1::PodSandboxConfig { labels, ..Default::default() };
+        bench.runtime.run_pod_sandbox(late, "").await.unwrap();
+        bench.until("the late one is stopped", |b| stops(b) == 2).await;
+        bench.cgroups.busy.store(false, Ordering::Relaxed);
+        bench.until("nothing is left", |b| !b.k.workers.knows("u")).await;
     }
 
     #[tokio::test]
