@@ -26,6 +26,7 @@ mod frames;
 mod handlers;
 mod impersonate;
 mod inflight;
+mod linger;
 mod lists;
 mod metrics;
 mod negotiate;

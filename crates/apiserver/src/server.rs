@@ -1,6 +1,7 @@
 //! Connections: TLS, HTTP/1.1 and HTTP/2, who the client's certificate names, and an orderly end.
 
 use crate::body::Body;
+use crate::linger::Lingering;
 use crate::peer::{ClientCas, Peer};
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -147,7 +148,7 @@ impl Server {
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(READ_HEADERS).half_close(true);
-            serve!(builder.serve_connection(TokioIo::new(tls), service).with_upgrades());
+            serve!(builder.serve_connection(TokioIo::new(Lingering::new(tls)), service).with_upgrades());
         }
     }
 }

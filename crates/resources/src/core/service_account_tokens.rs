@@ -170,7 +170,7 @@ impl CreateSubresource for Tokens {
         object::set(&mut body, &["metadata", "name"], name);
         object::set(&mut body, &["metadata", "namespace"], namespace);
         object::set(&mut body, &["metadata", "creationTimestamp"], time(ctx.now.as_second()));
-        object::set(&mut body, &["metadata", "uid"], uuid::Uuid::new_v4().to_string());
+        object::set(&mut body, &["metadata", "uid"], object::uid(&account));
         let errors = check(body.at("spec"));
         if !errors.is_empty() {
             return Err(Status::invalid(&KIND, "", &errors));
@@ -187,7 +187,7 @@ impl CreateSubresource for Tokens {
             object::set(&mut body, &["spec", "expirationSeconds"], seconds);
         }
         let audiences = body.at("spec").at("audiences").clone();
-        let ours = body.at("spec").strings("audiences").iter().any(|a| config.api_audiences.iter().any(|x| x == a));
+        let ours = body.at("spec").strings("audiences").iter().all(|a| config.api_audiences.iter().any(|x| x == a));
         let (mut lifetime, mut warn_after) = (seconds, 0);
         if bound.pod.is_some() && seconds == WARN_ONLY && ours {
             warn_after = seconds;

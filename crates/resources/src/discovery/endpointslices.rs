@@ -67,11 +67,11 @@ fn validate(obj: &Value, old: Option<&Value>) -> ErrorList {
     known_finalizers(&mut e, obj);
     let kind = object::str(obj, &["addressType"]);
     let at = Path::new("addressType");
-    let allowed: &[&str] = if old.is_some() { &["FQDN", "IP", "IPv4", "IPv6"] } else { &["FQDN", "IPv4", "IPv6"] };
+    const TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
     if kind.is_empty() {
         e.required(&at, "");
-    } else if !allowed.contains(&kind) {
-        e.not_supported(&at, kind, allowed);
+    } else if !TYPES.contains(&kind) {
+        e.not_supported(&at, kind, TYPES);
     }
     endpoints(&mut e, object::list(obj, &["endpoints"]), kind, &Path::new("endpoints"));
     ports(&mut e, object::list(obj, &["ports"]), &Path::new("ports"));
@@ -148,7 +148,6 @@ fn address(e: &mut ErrorList, a: &str, kind: &str, at: &Path) {
             }
             crate::ip::check_not_special(e, at, a);
         }
-        "IP" => validation::ip(e, at, a),
         "FQDN" => validation::fully_qualified_domain_name(e, at, a),
         _ => {}
     }
