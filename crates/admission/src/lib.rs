@@ -12,7 +12,6 @@ pub use cluster::{Cluster, Context, ServerConfig};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steersman_apimachinery::{GroupVersionKind, GroupVersionResource, Status};
 
@@ -78,77 +77,96 @@ pub struct Admitted {
     pub took: Duration,
 }
 
-/// Is told how admission went, for metrics.
+/// Keeps figures of admission, for metrics.
 pub trait Observer: Send + Sync {
-    /// Of one plug-in, or of all together (`None`).
-    fn admitted(&self, plugin: Option<&'static str>, admission: Admitted);
+    /// Where those of one plug-in go, or of all together (`None`). Asked once, when the chain is made.
+    fn figures(&self, plugin: Option<&'static str>) -> Box<dyn Figures>;
+}
+
+/// Is told how admission went.
+pub trait Figures: Send + Sync {
+    /// How one step went.
+    fn admitted(&self, admission: Admitted);
+}
+
+/// A plug-in, and where its figures go.
+struct Observed {
+    plugin: Box<dyn Plugin>,
+    figures: Option<Box<dyn Figures>>,
 }
 
 /// The plug-ins that are on, in order.
 #[derive(Default)]
 pub struct Chain {
-    plugins: Vec<Box<dyn Plugin>>,
-    observer: Option<Arc<dyn Observer>>,
+    plugins: Vec<Observed>,
+    /// Where the figures of all together go.
+    figures: Option<Box<dyn Figures>>,
 }
 
 impl Chain {
     /// No plug-ins.
     pub const fn empty() -> Self {
-        Self { plugins: Vec::new(), observer: None }
+        Self { plugins: Vec::new(), figures: None }
     }
     /// From plug-ins in the order they run.
     pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
-        Self { plugins, observer: None }
+        Self { plugins: plugins.into_iter().map(|plugin| Observed { plugin, figures: None }).collect(), figures: None }
     }
     /// Tells somebody how it goes.
     #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        Self { observer: Some(observer), ..self }
+    pub fn observed_by(mut self, observer: &dyn Observer) -> Self {
+        self.figures = Some(observer.figures(None));
+        for p in &mut self.plugins {
+            p.figures = Some(observer.figures(Some(p.plugin.name())));
+        }
+        self
     }
     /// Lets every plug-in change the object.
     pub async fn admit(&self, a: &mut Attributes<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         let begun = Instant::now();
         let mut result = Ok(());
-        for p in &self.plugins {
-            if !p.handles(a.operation, a.resource, a.subresource) {
+        for Observed { plugin, figures } in &self.plugins {
+            if !plugin.handles(a.operation, a.resource, a.subresource) {
                 continue;
             }
             let begun = Instant::now();
-            result = p.admit(a, cluster).await;
-            self.tell(Some(&**p), "admit", a.operation, &result, begun);
+            result = plugin.admit(a, cluster).await;
+            tell(figures.as_deref(), "admit", a.operation, &result, begun);
             if result.is_err() {
                 break;
             }
         }
-        self.tell(None, "admit", a.operation, &result, begun);
+        tell(self.figures.as_deref(), "admit", a.operation, &result, begun);
         result
     }
     /// Lets every plug-in refuse the object.
     pub async fn validate(&self, a: &Attributes<'_>, cluster: &dyn Cluster) -> Result<(), Status> {
         let begun = Instant::now();
         let mut result = Ok(());
-        for p in self.plugins.iter().filter(|p| p.handles(a.operation, a.resource, a.subresource)) {
+        for Observed { plugin, figures } in &self.plugins {
+            if !plugin.handles(a.operation, a.resource, a.subresource) {
+                continue;
+            }
             let begun = Instant::now();
-            result = p.validate(a, cluster).await;
-            self.tell(Some(&**p), "validate", a.operation, &result, begun);
+            result = plugin.validate(a, cluster).await;
+            tell(figures.as_deref(), "validate", a.operation, &result, begun);
             if result.is_err() {
                 break;
             }
         }
-        self.tell(None, "validate", a.operation, &result, begun);
+        tell(self.figures.as_deref(), "validate", a.operation, &result, begun);
         result
     }
-    fn tell(
-        &self,
-        plugin: Option<&dyn Plugin>,
-        step: &'static str,
-        operation: Operation,
-        result: &Result<(), Status>,
-        begun: Instant,
-    ) {
-        if let Some(observer) = &self.observer {
-            let admitted = Admitted { step, operation, rejected: result.is_err(), took: begun.elapsed() };
-            observer.admitted(plugin.map(Plugin::name), admitted);
-        }
+}
+
+fn tell(
+    figures: Option<&dyn Figures>,
+    step: &'static str,
+    operation: Operation,
+    result: &Result<(), Status>,
+    begun: Instant,
+) {
+    if let Some(figures) = figures {
+        figures.admitted(Admitted { step, operation, rejected: result.is_err(), took: begun.elapsed() });
     }
 }

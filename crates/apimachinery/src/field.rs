@@ -18,7 +18,7 @@ impl Path {
     }
     /// A member of the object at this path.
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Self(name.to_owned()) } else { self.and(&[".", name]) }
     }
     /// An element of the list at this path.
     pub fn index(&self, i: usize) -> Self {
@@ -26,7 +26,15 @@ impl Path {
     }
     /// An entry of the map at this path.
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        self.and(&["[", key, "]"])
+    }
+    /// The path with more text at its end. Validators make paths by the hundred for each object, so that formatting them
+    /// would show.
+    fn and(&self, parts: &[&str]) -> Self {
+        let mut text = String::with_capacity(self.0.len() + parts.iter().map(|p| p.len()).sum::<usize>());
+        text.push_str(&self.0);
+        parts.iter().for_each(|p| text.push_str(p));
+        Self(text)
     }
     /// As it prints.
     pub fn as_str(&self) -> &str {

@@ -13,7 +13,7 @@ pub use condition::{conditions, dry_run};
 pub use meta::{
     FIELD_IMMUTABLE, NameRule, TOTAL_ANNOTATION_SIZE_LIMIT, annotations, field_manager, finalizers, immutable,
     known_finalizers, label_selector, labels, managed_fields, no_new_finalizers, nonnegative, owner_references,
-    validate_object_meta, validate_object_meta_update,
+    validate_names, validate_object_meta, validate_object_meta_update,
 };
 pub use names::*;
 pub use net::*;

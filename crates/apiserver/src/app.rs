@@ -72,7 +72,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let metrics = Metrics::new(&config.gates);
     let instruments = Instruments::new(&metrics);
-    registry.set_admission(chain.observed_by(Arc::new(instruments.clone())));
+    registry.set_admission(chain.observed_by(&instruments));
     let health = Health::new();
     let going_down = Arc::new(AtomicBool::new(false));
     checks(&health, &registry, &going_down);

@@ -5,8 +5,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use std::sync::OnceLock;
 use std::time::Duration;
-use steersman_admission::{Admitted, Observer, Operation};
+use steersman_admission::{Admitted, Figures, Observer, Operation};
 use steersman_component::metrics::Metrics;
 
 /// What a request was about; the names are those of the table of resources, so nothing is copied.
@@ -263,22 +264,35 @@ impl Instruments {
 }
 
 impl Observer for Instruments {
-    fn admitted(&self, plugin: Option<&'static str>, admission: Admitted) {
-        let Admitted { step: r#type, operation, rejected, took } = admission;
-        let operation = match operation {
-            Operation::Create => "CREATE",
-            Operation::Update => "UPDATE",
-            Operation::Delete => "DELETE",
-            Operation::Connect => "CONNECT",
+    fn figures(&self, plugin: Option<&'static str>) -> Box<dyn Figures> {
+        let (steps, controllers) = (self.admission_steps.clone(), self.admission_controllers.clone());
+        let make = move |r#type, operation, rejected| match plugin {
+            None => steps.get_or_create_owned(&Step { r#type, operation, rejected }),
+            Some(name) => controllers.get_or_create_owned(&Controller { name, r#type, operation, rejected }),
         };
-        let rejected = if rejected { "true" } else { "false" };
-        let seconds = took.as_secs_f64();
-        match plugin {
-            None => self.admission_steps.get_or_create(&Step { r#type, operation, rejected }).observe(seconds),
-            Some(name) => self
-                .admission_controllers
-                .get_or_create(&Controller { name, r#type, operation, rejected })
-                .observe(seconds),
-        }
+        Box::new(Admissions { make, known: Default::default() })
+    }
+}
+
+const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
+
+/// The histograms of one plug-in, found without hashing their labels: dozens are written to for each request.
+struct Admissions<M> {
+    make: M,
+    /// By step, operation and verdict. What never happened is not shown.
+    known: [[[OnceLock<Histogram>; 2]; OPERATIONS.len()]; 2],
+}
+
+impl<M: Fn(&'static str, &'static str, &'static str) -> Histogram + Send + Sync> Figures for Admissions<M> {
+    fn admitted(&self, Admitted { step, operation, rejected, took }: Admitted) {
+        let operation = match operation {
+            Operation::Create => 0,
+            Operation::Update => 1,
+            Operation::Delete => 2,
+            Operation::Connect => 3,
+        };
+        let make = || (self.make)(step, OPERATIONS[operation], if rejected { "true" } else { "false" });
+        let histogram = &self.known[usize::from(step == "validate")][operation][usize::from(rejected)];
+        histogram.get_or_init(make).observe(took.as_secs_f64());
     }
 }

@@ -164,11 +164,9 @@ impl Store {
         }
         errors.extend(self.strategy.validate(c.ctx, obj));
         if errors.is_empty() {
-            // The general check comes after the kind's own, and allows more in names.
-            let (path, null) = (Path::new("metadata"), Value::Null);
-            let metadata = obj.get("metadata").unwrap_or(&null);
+            // The general check comes after the kind's own; only what it asks of names can still be news.
             let rule = |n: &str, p| validation::path_segment_name(n, p);
-            errors = validation::validate_object_meta(metadata, self.info().namespaced, &rule, &path);
+            errors = validation::validate_names(&obj["metadata"], &rule, &Path::new("metadata"));
         }
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&self.gk, object::name(obj), &errors)) }
     }

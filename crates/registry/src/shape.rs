@@ -1,6 +1,7 @@
 //! From what the cache holds to the objects of one resource in one version.
 
-use crate::{Object, Strategy, encode, view};
+use crate::view::{self, Members};
+use crate::{Object, Strategy, encode};
 use serde_json::Value;
 use steersman_apimachinery::{GroupVersion, Status, object};
 use steersman_storage::{Attributes, Decode, Decoded, Entry, Pairs, json};
@@ -66,6 +67,18 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// What has to be read for the selectable fields of all strategies.
+    fn members(&self) -> Members {
+        let mut wanted = Members::Nothing;
+        for strategy in self.strategies.iter().filter(|s| !s.selectable_fields().is_empty()) {
+            wanted = match (wanted, strategy.selectable_members()) {
+                (Members::Nothing, Some(members)) => Members::Only(members),
+                _ => Members::Everything,
+            };
+        }
+        wanted
+    }
+
     fn attributes(&self, view: &Value) -> Attributes {
         let labels = object::get(view, &["metadata", "labels"]).and_then(Value::as_object);
         let labels = Pairs::new(labels.into_iter().flatten().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or(""))));
@@ -100,8 +113,7 @@ impl Decode for Reader {
                 json::finish(&stored, revision).ok_or("the value is no object")?
             }
         };
-        let fields = self.strategies.iter().any(|s| !s.selectable_fields().is_empty());
-        let view = view::read(&bytes, fields).map_err(|e| e.to_string())?;
+        let view = view::read(&bytes, self.members()).map_err(|e| e.to_string())?;
         Ok(Decoded { attributes: self.attributes(&view), bytes, body })
     }
 }

@@ -190,6 +190,11 @@ pub trait Strategy: Send + Sync {
             format!("field label not supported: {field}")
         }
     }
+    /// The only members of members of the object, as `spec.nodeName`, that [`Self::selectable_field`] looks at besides
+    /// the metadata. Saves reading the rest with every write; `None`: it is read.
+    fn selectable_members(&self) -> Option<&'static [&'static str]> {
+        None
+    }
     /// The value of such a field. It may be given just a part of the object: scalars up to a depth of four and the first
     /// element of lists, without annotations and managedFields.
     fn selectable_field(&self, _obj: &Value, _field: &str) -> String {

@@ -10,18 +10,29 @@ use std::fmt;
 /// How deep values are kept: `status.podIPs[0].ip` is four steps down.
 const DEPTH: u8 = 4;
 
-/// Reads of an object: metadata (scalars and labels) and, if `fields`, of the rest the scalars up to a depth of four and
-/// the first element of lists.
-pub(crate) fn read(json: &[u8], fields: bool) -> Result<Value, serde_json::Error> {
+/// What is read besides the metadata.
+#[derive(Clone, Copy)]
+pub(crate) enum Members {
+    Nothing,
+    Everything,
+    /// The members of members of the object, as `spec.nodeName`.
+    Only(&'static [&'static str]),
+}
+
+/// Reads of an object: metadata (scalars and labels), and of `members` the scalars up to a depth of four and the first
+/// element of lists.
+pub(crate) fn read(json: &[u8], members: Members) -> Result<Value, serde_json::Error> {
     let mut d = serde_json::Deserializer::from_slice(json);
-    let v = d.deserialize_any(Part::Object { fields })?;
+    let v = d.deserialize_any(Part::Object(members))?;
     d.end()?;
     Ok(v)
 }
 
 #[derive(Clone, Copy)]
 enum Part {
-    Object { fields: bool },
+    Object(Members),
+    /// A member of which some members are wanted: the paths from the first of those on, and how long its part of them is.
+    Chosen(&'static [&'static str], usize),
     Metadata,
     Labels,
     Body(u8),
@@ -30,8 +41,19 @@ enum Part {
 impl Part {
     fn member(self, name: &str) -> Option<Part> {
         match self {
-            Self::Object { .. } if name == "metadata" => Some(Self::Metadata),
-            Self::Object { fields } => fields.then_some(Self::Body(1)),
+            Self::Object(_) if name == "metadata" => Some(Self::Metadata),
+            Self::Object(Members::Nothing) => None,
+            Self::Object(Members::Everything) => Some(Self::Body(1)),
+            Self::Object(Members::Only(paths)) => {
+                let begins = |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+                let first = paths.iter().position(|p| begins(p))?;
+                Some(Self::Chosen(&paths[first..], name.len() + 1))
+            }
+            Self::Chosen(paths, length) => {
+                let prefix = &paths[0][..length];
+                let wanted = paths.iter().any(|p| p.strip_prefix(prefix) == Some(name));
+                wanted.then_some(Self::Body(2))
+            }
             Self::Metadata if name == "labels" => Some(Self::Labels),
             Self::Metadata => (!matches!(name, "managedFields" | "annotations")).then_some(Self::Body(DEPTH)),
             Self::Labels => Some(Self::Body(DEPTH)),
@@ -131,16 +153,20 @@ mod tests {
             "status": {"ips": [{"ip": "1.2.3.4"}]}
         })
         .to_string();
-        let full = read(text.as_bytes(), true).unwrap();
+        let full = read(text.as_bytes(), Members::Everything).unwrap();
         assert_eq!(full["metadata"], json!({"name": "a", "labels": {"x": "y"}}));
         assert_eq!(full["spec"]["node"], "n");
         assert_eq!(full["spec"]["list"].as_array().map(Vec::len), Some(1));
         assert_eq!(full["status"]["ips"][0]["ip"], "1.2.3.4");
         assert_eq!(full["spec"]["deep"]["a"]["b"], json!({}));
-        let labels = read(text.as_bytes(), false).unwrap();
+        let labels = read(text.as_bytes(), Members::Nothing).unwrap();
         assert!(labels.get("spec").is_none() && labels["metadata"]["labels"]["x"] == "y");
+        let some = read(text.as_bytes(), Members::Only(&["spec.node", "spec.none", "status.ips"])).unwrap();
+        assert_eq!(some["spec"], json!({"node": "n"}));
+        assert_eq!(some["status"], full["status"]);
+        assert!(some.get("kind").is_none() && some["metadata"] == full["metadata"]);
         for bad in ["", "{", "[1", "{\"a\":}", "{} x"] {
-            assert!(read(bad.as_bytes(), true).is_err(), "{bad}");
+            assert!(read(bad.as_bytes(), Members::Everything).is_err(), "{bad}");
         }
     }
 }

@@ -41,7 +41,7 @@ const FLAGS: &[Flag] = &[
     flag("Global", "version", Text, "false", "Version."),
 ];
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
     let flags = parse_or_exit("steersman-bench", "Measures an apiserver.", &[FLAGS]);
     let file = |name| flags.path(name).with_context(|| format!("--{name} is needed"));

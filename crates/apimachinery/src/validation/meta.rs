@@ -21,8 +21,8 @@ fn strings<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a st
     map.into_iter().flatten().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()))
 }
 
-/// Metadata on creation, after names were generated; `meta` is the value of `metadata`, `path` its path.
-pub fn validate_object_meta(meta: &Value, namespaced: bool, name_rule: NameRule, path: &Path) -> ErrorList {
+/// The names in metadata alone.
+pub fn validate_names(meta: &Value, name_rule: NameRule, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let generate = object::str(meta, &["generateName"]);
     if !generate.is_empty() {
@@ -38,6 +38,12 @@ pub fn validate_object_meta(meta: &Value, namespaced: bool, name_rule: NameRule,
             errors.invalid(&path.child("name"), name, m);
         }
     }
+    errors
+}
+
+/// Metadata on creation, after names were generated; `meta` is the value of `metadata`, `path` its path.
+pub fn validate_object_meta(meta: &Value, namespaced: bool, name_rule: NameRule, path: &Path) -> ErrorList {
+    let mut errors = validate_names(meta, name_rule, path);
     let namespace = object::str(meta, &["namespace"]);
     match (namespaced, namespace.is_empty()) {
         (true, true) => errors.required(&path.child("namespace"), ""),

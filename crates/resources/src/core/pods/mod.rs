@@ -163,12 +163,16 @@ impl Strategy for Pods {
             "spec.schedulerName",
             "spec.serviceAccountName",
             "spec.hostNetwork",
+            "spec.host",
             "status.phase",
             "status.podIP",
             "status.podIPs",
             "status.nominatedNodeName",
-            "spec.host",
         ]
+    }
+    fn selectable_members(&self) -> Option<&'static [&'static str]> {
+        // All names stand for themselves, but for `spec.host`, which is `spec.nodeName`.
+        Some(self.selectable_fields())
     }
     fn selectable_field(&self, obj: &Value, field: &str) -> String {
         match field {
