@@ -5,6 +5,7 @@ mod defaults;
 pub mod mutatingadmissionpolicies;
 pub mod mutatingadmissionpolicybindings;
 pub mod mutatingwebhookconfigurations;
+mod param_access;
 mod policy_validation;
 mod rule_validation;
 pub mod validatingadmissionpolicies;

@@ -1,13 +1,14 @@
 //! `mutatingadmissionpolicies` (rule: `pkg/registry/admissionregistration/mutatingadmissionpolicy`).
 
-use super::{GROUP, columns, defaults, policy_validation};
+use super::{GROUP, columns, defaults, param_access, policy_validation};
 use crate::cluster_scoped;
 use crate::common::{API_EXTENSIONS, age_cell, first_generation, next_generation, same};
 use crate::fields::Fields;
 use crate::shared::print;
+use async_trait::async_trait;
 use serde_json::Value;
-use steersman_apimachinery::ErrorList;
-use steersman_registry::{Column, Context, ResourceInfo, Strategy};
+use steersman_apimachinery::{ErrorList, Status};
+use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
@@ -17,6 +18,7 @@ static INFO: ResourceInfo = ResourceInfo {
 /// The strategy of `mutatingadmissionpolicies`.
 pub struct MutatingAdmissionPolicies;
 
+#[async_trait]
 impl Strategy for MutatingAdmissionPolicies {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -42,6 +44,27 @@ impl Strategy for MutatingAdmissionPolicies {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         policy_validation::mutating(new)
+    }
+    async fn begin_create(
+        &self,
+        ctx: &Context,
+        cluster: &dyn Cluster,
+        obj: &mut Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        param_access::check_policy(ctx, cluster, self, obj, None).await?;
+        Ok(None)
+    }
+    async fn begin_update(
+        &self,
+        ctx: &Context,
+        cluster: &dyn Cluster,
+        new: &mut Value,
+        old: &Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        param_access::check_policy(ctx, cluster, self, new, Some(old)).await?;
+        Ok(None)
     }
     fn allow_unconditional_update(&self) -> bool {
         false

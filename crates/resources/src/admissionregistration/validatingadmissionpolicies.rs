@@ -1,15 +1,16 @@
 //! `validatingadmissionpolicies` (rule: `pkg/registry/admissionregistration/validatingadmissionpolicy`).
 
-use super::{GROUP, columns, defaults, policy_validation};
+use super::{GROUP, columns, defaults, param_access, policy_validation};
 use crate::cluster_scoped;
 use crate::common::{
     API_EXTENSIONS, age_cell, carry_over, first_generation, keep_metadata, next_generation, object_subresource, same,
 };
 use crate::fields::Fields;
 use crate::shared::print;
+use async_trait::async_trait;
 use serde_json::{Value, json};
-use steersman_apimachinery::{ErrorList, object};
-use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
+use steersman_apimachinery::{ErrorList, Status, object};
+use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy, Subresource};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
@@ -25,6 +26,7 @@ static INFO: ResourceInfo = ResourceInfo {
 /// The strategy of `validatingadmissionpolicies`.
 pub struct ValidatingAdmissionPolicies;
 
+#[async_trait]
 impl Strategy for ValidatingAdmissionPolicies {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -52,6 +54,27 @@ impl Strategy for ValidatingAdmissionPolicies {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         policy_validation::validating(new)
+    }
+    async fn begin_create(
+        &self,
+        ctx: &Context,
+        cluster: &dyn Cluster,
+        obj: &mut Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        param_access::check_policy(ctx, cluster, self, obj, None).await?;
+        Ok(None)
+    }
+    async fn begin_update(
+        &self,
+        ctx: &Context,
+        cluster: &dyn Cluster,
+        new: &mut Value,
+        old: &Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        param_access::check_policy(ctx, cluster, self, new, Some(old)).await?;
+        Ok(None)
     }
     fn allow_unconditional_update(&self) -> bool {
         false

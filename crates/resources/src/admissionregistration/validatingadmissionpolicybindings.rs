@@ -1,13 +1,14 @@
 //! `validatingadmissionpolicybindings` (rule: `pkg/registry/admissionregistration/validatingadmissionpolicybinding`).
 
-use super::{GROUP, columns, defaults, policy_validation};
+use super::{GROUP, columns, defaults, param_access, policy_validation};
 use crate::cluster_scoped;
 use crate::common::{API_EXTENSIONS, age_cell, first_generation, next_generation, same};
 use crate::fields::Fields;
 use crate::shared::print;
+use async_trait::async_trait;
 use serde_json::Value;
-use steersman_apimachinery::ErrorList;
-use steersman_registry::{Column, Context, ResourceInfo, Strategy};
+use steersman_apimachinery::{ErrorList, Status};
+use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
@@ -23,6 +24,7 @@ static INFO: ResourceInfo = ResourceInfo {
 /// The strategy of `validatingadmissionpolicybindings`.
 pub struct ValidatingAdmissionPolicyBindings;
 
+#[async_trait]
 impl Strategy for ValidatingAdmissionPolicyBindings {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -48,6 +50,27 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         policy_validation::binding(new, true)
+    }
+    async fn begin_create(
+        &self,
+        ctx: &Context,
+        cluster: &dyn Cluster,
+        obj: &mut Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        param_access::check_binding(ctx, cluster, self, "validatingadmissionpolicies", obj, None).await?;
+        Ok(None)
+    }
+    async fn begin_update(
+        &self,
+        ctx: &Context,
+        cluster: &dyn Cluster,
+        new: &mut Value,
+        old: &Value,
+        _dry_run: bool,
+    ) -> Result<Option<Box<dyn Finish>>, Status> {
+        param_access::check_binding(ctx, cluster, self, "validatingadmissionpolicies", new, Some(old)).await?;
+        Ok(None)
     }
     fn allow_unconditional_update(&self) -> bool {
         false

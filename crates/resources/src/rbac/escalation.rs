@@ -149,7 +149,7 @@ pub(super) async fn check_role(
     obj: &Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    if is_master(&ctx.user) || old.is_some_and(|o| unchanged(obj, o, &["rules", "aggregationRule"])) {
+    if is_master(&ctx.user) || old.is_some_and(|o| is_tidying(obj, o)) {
         return Ok(());
     }
     let namespace = object::namespace(obj);
@@ -180,7 +180,7 @@ pub(super) async fn check_binding(
     obj: &Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    if is_master(&ctx.user) || old.is_some_and(|o| unchanged(obj, o, &["subjects", "roleRef"])) {
+    if is_master(&ctx.user) || old.is_some_and(|o| is_tidying(obj, o)) {
         return Ok(());
     }
     let (namespace, role) = (object::namespace(obj), obj.at("roleRef"));
@@ -197,13 +197,38 @@ pub(super) async fn check_binding(
         .map_err(|why| Status::forbidden(&GroupResource::from_static(GROUP, resource), object::name(obj), why))
 }
 
-fn unchanged(new: &Value, old: &Value, fields: &[&str]) -> bool {
-    fields.iter().all(|f| crate::common::same(new, old, &[f]))
+/// Whether nothing changes but what the garbage collector writes to let an object go. Labels do count: those of a cluster
+/// role decide what it is aggregated into.
+fn is_tidying(new: &Value, old: &Value) -> bool {
+    const OF_THE_COLLECTOR: &[&str] = &["ownerReferences", "finalizers", "managedFields", "resourceVersion"];
+    let rest = |obj: &Value| {
+        let mut rest = obj.clone();
+        for field in OF_THE_COLLECTOR {
+            object::remove(&mut rest, &["metadata", field]);
+        }
+        rest
+    };
+    rest(new) == rest(old)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_the_garbage_collector_writes_needs_no_permission() {
+        let old = json!({"metadata": {"name": "a", "finalizers": ["x/y"], "resourceVersion": "1"}, "rules": []});
+        let check = |change: fn(&mut Value), want: bool| {
+            let mut new = old.clone();
+            change(&mut new);
+            assert_eq!(is_tidying(&new, &old), want, "{new}");
+        };
+        check(|_| {}, true);
+        check(|o| object::set(o, &["metadata", "ownerReferences"], json!([{"name": "b"}])), true);
+        check(|o| drop(object::remove(o, &["metadata", "finalizers"])), true);
+        check(|o| object::set(o, &["metadata", "labels"], json!({"a": "b"})), false);
+        check(|o| o["rules"] = json!([{"verbs": ["get"]}]), false);
+    }
 
     #[test]
     fn what_is_missing_is_named() {
