@@ -1,5 +1,7 @@
 //! What is wrong with a CustomResourceDefinition (rule: apiextensions `pkg/apis/apiextensions/validation`).
 
+use super::crd_schema::{self, Rules};
+use super::crd_structural;
 use crate::admissionregistration;
 use crate::checks;
 use crate::fields::Fields;
@@ -50,31 +52,8 @@ fn names(e: &mut ErrorList, path: &Path, names: &Value) {
     }
 }
 
-/// Every object field and array item of a structural schema has a type.
-fn schema(e: &mut ErrorList, path: &Path, schema: &Value, place: &str) {
-    let untyped = schema.flag("x-kubernetes-int-or-string") == Some(true)
-        || (schema.flag("x-kubernetes-preserve-unknown-fields") == Some(true) && place != "at the root");
-    if schema.s("type").is_empty() && !untyped {
-        e.required(&path.child("type"), format!("must not be empty {place}"));
-    }
-    for (name, property) in schema.entries("properties") {
-        self::schema(e, &path.child("properties").key(name), property, "for specified object fields");
-    }
-    if let Some(items) = schema.sub("items").filter(|i| i.is_object()) {
-        self::schema(e, &path.child("items"), items, "for specified array items");
-    }
-    if let Some(more) = schema.sub("additionalProperties").filter(|a| a.is_object()) {
-        if schema.has("properties") {
-            e.forbidden(
-                &path.child("additionalProperties"),
-                "additionalProperties and properties are mutual exclusive",
-            );
-        }
-        self::schema(e, &path.child("additionalProperties"), more, "for specified object fields");
-    }
-}
-
-fn version(e: &mut ErrorList, path: &Path, version: &Value) {
+/// What a version says of itself, but for what all versions share.
+fn version(e: &mut ErrorList, path: &Path, version: &Value, rules: Option<Rules>, shared: &Shared) {
     let messages = validation::dns_label_1035(version.s("name"), false);
     if !messages.is_empty() {
         e.invalid(&path.child("name"), version.s("name"), messages.join(","));
@@ -84,25 +63,64 @@ fn version(e: &mut ErrorList, path: &Path, version: &Value) {
             e.invalid(&path.child("deprecationWarning"), warning, why);
         }
     }
-    let at = path.child("schema").child("openAPIV3Schema");
-    if let Some(root) = version.at("schema").sub("openAPIV3Schema") {
-        let (kind, status) = (root.s("type"), version.at("subresources").sub("status").is_some());
-        if status && !kind.is_empty() && kind != "object" {
-            let why =
-                "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
-            e.invalid(&at.child("type"), kind, why);
-        }
-        if root.flag("nullable") == Some(true) {
-            e.forbidden(&at.child("nullable"), "nullable cannot be true at the root");
-        }
-        schema(e, &at, root, "at the root");
-        if !kind.is_empty() && kind != "object" {
-            e.invalid(&at.child("type"), kind, "must be object at the root");
+    let status = version.at("subresources").sub("status").is_some();
+    if !shared.schema {
+        schema(e, &path.child("schema").child("openAPIV3Schema"), version, status, rules);
+    }
+    if !shared.subresources {
+        scale(e, &path.child("subresources"), version);
+    }
+    if !shared.columns {
+        columns(e, &path.child("additionalPrinterColumns"), version);
+    }
+    if !shared.selectable {
+        selectable(e, &path.child("selectableFields"), version);
+    }
+}
+
+/// The parts that all versions have in common. Upstream keeps them once, so their paths do not name a version
+/// (rule: `Convert_v1_CustomResourceDefinitionSpec_To_apiextensions_CustomResourceDefinitionSpec`).
+struct Shared {
+    schema: bool,
+    subresources: bool,
+    columns: bool,
+    selectable: bool,
+}
+
+impl Shared {
+    fn of(versions: &[Value]) -> Self {
+        let all = |field: &str| versions.iter().all(|v| v.at(field) == versions[0].at(field));
+        let (schema, selectable) = (all("schema"), all("selectableFields"));
+        Self {
+            schema,
+            subresources: all("subresources"),
+            columns: all("additionalPrinterColumns"),
+            selectable: schema && selectable,
         }
     }
-    scale(e, &path.child("subresources"), version);
-    columns(e, &path.child("additionalPrinterColumns"), version);
-    selectable(e, &path.child("selectableFields"), version);
+}
+
+/// The schema of a version; `rules` where it has to be structural, too.
+fn schema(e: &mut ErrorList, at: &Path, version: &Value, status: bool, rules: Option<Rules>) {
+    let Some(root) = version.at("schema").sub("openAPIV3Schema") else { return };
+    let mut found = ErrorList::new();
+    let kind = root.s("type");
+    if status && !kind.is_empty() && kind != "object" {
+        let why =
+            "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+        found.invalid(&at.child("type"), kind, why);
+    }
+    if root.flag("nullable") == Some(true) {
+        found.forbidden(&at.child("nullable"), "nullable cannot be true at the root");
+    }
+    crd_schema::root(&mut found, at, root, rules.unwrap_or(Rules::ALL));
+    match crd_structural::unsupported(root) {
+        _ if rules.is_none() => {}
+        None => found.extend(crd_structural::root(at, root)),
+        Some(why) if found.is_empty() => found.invalid(at, "", why),
+        Some(_) => {}
+    }
+    e.extend(found);
 }
 
 /// What is wrong with the warning of a version that is on its way out.
@@ -265,43 +283,73 @@ fn review_versions(e: &mut ErrorList, path: &Path, webhook: &Value, versions: &[
     }
 }
 
-fn approval(e: &mut ErrorList, obj: &Value) {
-    let group = obj.at("spec").s("group");
-    let protected = group == "k8s.io"
-        || group.ends_with(".k8s.io")
-        || group == "kubernetes.io"
-        || group.ends_with(".kubernetes.io");
-    if !protected {
-        return;
-    }
-    let path = Path::new("metadata").child("annotations").key(APPROVED);
-    match object::annotation(obj, APPROVED) {
-        None | Some("") => {
-            let why = format!(
-                "protected groups must have approval annotation \"{APPROVED}\", see https://github.com/kubernetes/enhancements/pull/1111"
-            );
-            e.required(&path, why);
-        }
-        Some(text) => {
-            if !text.starts_with("unapproved") && !text.starts_with("https://") && !text.starts_with("http://") {
-                let why = format!(
-                    "protected groups must have approval annotation \"{APPROVED}\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
-                );
-                e.invalid(&path, text, why);
-            }
+/// How far the API of a protected group got.
+#[derive(PartialEq, Eq)]
+enum Approval {
+    Missing,
+    /// Said to be missing.
+    Bypassed,
+    /// Found at a URL.
+    Given,
+    Invalid,
+}
+
+impl Approval {
+    fn of(obj: &Value) -> Self {
+        let text = object::annotation(obj, APPROVED).unwrap_or_default();
+        let url = || {
+            let (scheme, rest) = text.split_once("://").unwrap_or_default();
+            !scheme.is_empty() && !rest.is_empty() && !rest.starts_with(['/', '?', '#'])
+        };
+        match text {
+            "" => Self::Missing,
+            _ if text.starts_with("unapproved") => Self::Bypassed,
+            _ if url() => Self::Given,
+            _ => Self::Invalid,
         }
     }
 }
 
-/// A definition.
-pub(super) fn definition(obj: &Value, new: bool) -> ErrorList {
+/// The groups of the project itself need a word on who approved the API (rule: `validateAPIApproval`).
+fn approval(e: &mut ErrorList, obj: &Value, old: Option<&Value>) {
+    let group = obj.at("spec").s("group");
+    let protected = ["k8s.io", "kubernetes.io"]
+        .iter()
+        .any(|of| group.strip_suffix(of).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+    let state = Approval::of(obj);
+    if !protected || old.is_some_and(|old| Approval::of(old) == state) {
+        return;
+    }
+    let path = Path::new("metadata").child("annotations").key(APPROVED);
+    let wanted = format!("protected groups must have approval annotation \"{APPROVED}\"");
+    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+    match state {
+        Approval::Missing => e.required(&path, format!("{wanted}, {SEE}")),
+        Approval::Invalid => {
+            let why = format!("{wanted} with either a URL or a reason starting with \"unapproved\", {SEE}");
+            e.invalid(&path, object::annotation(obj, APPROVED).unwrap_or_default(), why);
+        }
+        Approval::Bypassed | Approval::Given => {}
+    }
+}
+
+/// A new definition.
+pub(super) fn definition(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
-    let (spec, path) = (obj.at("spec"), Path::new("spec"));
-    let (group, plural) = (spec.s("group"), spec.at("names").s("plural"));
     let name = object::name(obj);
-    if name != format!("{plural}.{group}") {
+    if name != format!("{}.{}", obj.at("spec").at("names").s("plural"), obj.at("spec").s("group")) {
         e.invalid(&Path::new("metadata").child("name"), name, "must be spec.names.plural+\".\"+spec.group");
     }
+    spec(&mut e, obj.at("spec"), None);
+    e.extend(status(obj));
+    approval(&mut e, obj, None);
+    preserves(&mut e, obj, None);
+    e
+}
+
+/// What is wrong with a spec; `old` is the definition as it was.
+fn spec(e: &mut ErrorList, spec: &Value, old: Option<&Value>) {
+    let (path, group) = (Path::new("spec"), spec.s("group"));
     let at = path.child("group");
     let messages = validation::dns_subdomain(group, false);
     if group.is_empty() {
@@ -313,20 +361,19 @@ pub(super) fn definition(obj: &Value, new: bool) -> ErrorList {
     }
     match spec.s("scope") {
         "" => e.required(&path.child("scope"), ""),
-        scope => checks::one_of(&mut e, &path.child("scope"), scope, &["Cluster", "Namespaced"]),
-    }
-    if new && spec.flag("preserveUnknownFields") == Some(true) {
-        let why =
-            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-        e.invalid(&path.child("preserveUnknownFields"), true, why);
+        scope => checks::one_of(e, &path.child("scope"), scope, &["Cluster", "Namespaced"]),
     }
     let versions = spec.items("versions");
     for (i, _) in versions.iter().enumerate().filter(|(_, v)| v.at("schema").sub("openAPIV3Schema").is_none()) {
         let at = path.child("versions").index(i).child("schema").child("openAPIV3Schema");
         e.required(&at, "schemas are required");
     }
+    let rules = old.map_or(Rules::ALL, Rules::kept_by);
+    let keeps = spec.flag("preserveUnknownFields") == Some(true);
+    let rules = (!keeps || versions.iter().any(has_extensions)).then_some(rules);
+    let shared = Shared::of(versions);
     for (i, v) in versions.iter().enumerate() {
-        version(&mut e, &path.child("versions").index(i), v);
+        version(e, &path.child("versions").index(i), v, rules, &shared);
     }
     let distinct: BTreeSet<&str> = versions.iter().map(|v| v.s("name")).collect();
     if distinct.len() != versions.len() {
@@ -336,18 +383,69 @@ pub(super) fn definition(obj: &Value, new: bool) -> ErrorList {
         let why = "must have exactly one version marked as storage version";
         e.invalid(&path.child("versions"), spec.at("versions"), why);
     }
+    if let Some(first) = versions.first() {
+        // Upstream keeps the name of the first version once more.
+        let messages = validation::dns_label_1035(first.s("name"), false);
+        if !first.s("name").is_empty() && !messages.is_empty() {
+            e.invalid(&path.child("version"), first.s("name"), messages.join(","));
+        }
+    }
     for field in ["plural", "singular", "kind", "listKind"] {
         if spec.at("names").s(field).is_empty() {
             e.required(&path.child("names").child(field), "");
         }
     }
-    names(&mut e, &path.child("names"), spec.at("names"));
-    conversion(&mut e, &path, spec);
-    stored(&mut e, obj);
-    if new {
-        approval(&mut e, obj);
+    names(e, &path.child("names"), spec.at("names"));
+    if let Some(first) = versions.first() {
+        common(e, &path, first, versions, rules, &shared);
     }
-    e
+    conversion(e, &path, spec);
+}
+
+/// What all versions have in common, as `first` has it.
+fn common(e: &mut ErrorList, path: &Path, first: &Value, all: &[Value], rules: Option<Rules>, shared: &Shared) {
+    if shared.schema {
+        let status = all.iter().any(|v| v.at("subresources").sub("status").is_some());
+        schema(e, &path.child("validation").child("openAPIV3Schema"), first, status, rules);
+    }
+    if shared.subresources {
+        scale(e, &path.child("subresources"), first);
+    }
+    if shared.columns {
+        columns(e, &path.child("additionalPrinterColumns"), first);
+    }
+    if shared.selectable {
+        selectable(e, &path.child("selectableFields"), first);
+    }
+}
+
+/// Whether the schema of a version uses what only structural ones may.
+fn has_extensions(version: &Value) -> bool {
+    const EXTENSIONS: &[&str] = &[
+        "x-kubernetes-embedded-resource",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-map-keys",
+        "x-kubernetes-list-type",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-validations",
+        "default",
+    ];
+    let mut found = false;
+    crd_schema::each(version.at("schema").at("openAPIV3Schema"), &mut |s| {
+        found |= EXTENSIONS.iter().any(|field| s.has(field));
+    });
+    found
+}
+
+/// Unknown fields are kept by schemas, not by definitions as a whole.
+fn preserves(e: &mut ErrorList, obj: &Value, old: Option<&Value>) {
+    const FIELD: &str = "preserveUnknownFields";
+    let set = |obj: &Value| obj.at("spec").flag(FIELD) == Some(true);
+    if set(obj) && !old.is_some_and(set) {
+        let why =
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        e.invalid(&Path::new("spec").child(FIELD), true, why);
+    }
 }
 
 /// Versions that objects were stored in are all there.
@@ -374,9 +472,10 @@ fn stored(e: &mut ErrorList, obj: &Value) {
     }
 }
 
-/// What may not change.
+/// A changed definition.
 pub(super) fn update(new: &Value, old: &Value) -> ErrorList {
-    let mut e = definition(new, false);
+    let mut e = ErrorList::new();
+    spec(&mut e, new.at("spec"), Some(old));
     let (is, was, path) = (new.at("spec"), old.at("spec"), Path::new("spec"));
     let established =
         old.at("status").items("conditions").iter().any(|c| c.s("type") == "Established" && c.s("status") == "True");
@@ -388,6 +487,9 @@ pub(super) fn update(new: &Value, old: &Value) -> ErrorList {
     checks::immutable(&mut e, &path.child("group"), is.at("group"), was.at("group"));
     let plural = path.child("names").child("plural");
     checks::immutable(&mut e, &plural, is.at("names").at("plural"), was.at("names").at("plural"));
+    e.extend(status(new));
+    approval(&mut e, new, Some(old));
+    preserves(&mut e, new, Some(old));
     e
 }
 
@@ -470,7 +572,8 @@ mod tests {
     fn roots_of_schemas() {
         let check = |value: Value, want: &[&str]| {
             let mut e = ErrorList::new();
-            version(&mut e, &Path::new("v"), &value);
+            let none = Shared { schema: false, subresources: false, columns: false, selectable: false };
+            version(&mut e, &Path::new("v"), &value, Some(Rules::ALL), &none);
             assert_eq!(told(&e), want);
         };
         check(json!({"name": "v1", "schema": {"openAPIV3Schema": {"type": "object"}}}), &[]);

@@ -1,10 +1,10 @@
 //! `customresourcedefinitions` (rule: apiextensions `pkg/registry/customresourcedefinition`).
 
-use super::{columns, crd_validation};
+use super::{columns, crd_formats, crd_validation};
 use crate::cluster_scoped;
 use crate::common::{
-    API_EXTENSIONS, carry_over, default_str, default_value, first_generation, keep_metadata, name_and_created,
-    next_generation, object_subresource, same,
+    API_EXTENSIONS, carry_over, default_str, default_value, first_generation, name_and_created, next_generation,
+    object_subresource, same,
 };
 use crate::fields::Fields;
 use serde_json::{Value, json};
@@ -73,10 +73,16 @@ impl Strategy for CustomResourceDefinitions {
         next_generation(new, old, changed);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
-        crd_validation::definition(obj, true)
+        crd_validation::definition(obj)
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         crd_validation::update(new, old)
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        crd_formats::warn(ctx, obj, None);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, old: &Value) {
+        crd_formats::warn(ctx, new, Some(old));
     }
     fn allow_unconditional_update(&self) -> bool {
         false
@@ -96,7 +102,8 @@ impl Strategy for CustomResourceDefinitions {
     }
 }
 
-/// The strategy of `customresourcedefinitions/status`.
+/// The strategy of `customresourcedefinitions/status`. Unlike that of other kinds it lets the metadata change too, as
+/// upstream's does: the clean-up of a definition's objects takes its finalizer away with the status.
 pub struct CustomResourceDefinitionStatus;
 
 impl Strategy for CustomResourceDefinitionStatus {
@@ -108,15 +115,6 @@ impl Strategy for CustomResourceDefinitionStatus {
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);
-        // Finalizers may change together with the status: the clean-up of a definition's objects does so.
-        let finalizers = object::get(new, &["metadata", "finalizers"]).cloned();
-        keep_metadata(new, old);
-        match finalizers {
-            Some(f) => object::set(new, &["metadata", "finalizers"], f),
-            None => {
-                object::remove(new, &["metadata", "finalizers"]);
-            }
-        }
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         crd_validation::status(new)
