@@ -103,7 +103,7 @@ impl Store {
         loop {
             let mut this = if generated && attempt < ATTEMPTS { obj.clone() } else { std::mem::take(&mut obj) };
             if generated {
-                object::set(&mut this, &["metadata", "name"], meta::generate(&base));
+                object::set(&mut this, &["metadata", "name"], self.strategy.generate_name(&base));
             }
             match self.save_named(c, this).await {
                 Err(status) if status.reason == Reason::AlreadyExists && generated && attempt < ATTEMPTS => {

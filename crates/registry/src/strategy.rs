@@ -111,6 +111,10 @@ pub trait Strategy: Send + Sync {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         steersman_apimachinery::validation::dns_subdomain(name, prefix)
     }
+    /// A name for an object that has only the `base` of one (`generateName`).
+    fn generate_name(&self, base: &str) -> String {
+        crate::meta::generate(base)
+    }
     /// Whether PUT of a missing object creates it.
     fn allow_create_on_update(&self) -> bool {
         false

@@ -1,7 +1,9 @@
 //! IP addresses and CIDR blocks in fields of Services, policies and the like (rule: core validation, `pkg/util/validation/ip.go`).
 
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use steersman_apimachinery::{ErrorList, Path, validation};
+use steersman_apimachinery::{ErrorList, Path, object, validation};
+use steersman_registry::Context;
 
 pub use validation::parse_ip_sloppy as parse_sloppy;
 
@@ -47,6 +49,14 @@ pub fn masked(ip: IpAddr, len: u8) -> IpAddr {
 /// Whether a block holds an address.
 pub fn contains((net, len): (IpAddr, u8), ip: IpAddr) -> bool {
     net.is_ipv4() == ip.is_ipv4() && masked(ip, len) == masked(net, len)
+}
+
+/// Warns of the forms of addresses that a load balancer has, in the status of a Service or an Ingress.
+pub fn warn_of_load_balancer(ctx: &Context, obj: &Value) {
+    let at = Path::new("status").child("loadBalancer").child("ingress");
+    for (i, point) in object::list(obj, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
+        validation::ip_warnings(&at.index(i), object::str(point, &["ip"])).into_iter().for_each(|w| ctx.warn(w));
+    }
 }
 
 /// Checks that traffic may be sent to an address: not unspecified, loopback or link-local.

@@ -96,13 +96,14 @@ impl Strategy for StatefulSets {
         validation::dns_label(name, prefix)
     }
     fn warn_on_create(&self, ctx: &Context, obj: &Value) {
-        warn(ctx, obj);
+        workload::warn_about_template(ctx, obj, &["spec", "template"]);
+        warn(ctx, obj, "");
     }
     fn warn_on_update(&self, ctx: &Context, new: &Value, old: &Value) {
-        if same(new, old, &["metadata", "generation"]) {
-            return;
+        if !same(new, old, &["metadata", "generation"]) {
+            workload::warn_about_template(ctx, new, &["spec", "template"]);
         }
-        warn(ctx, new);
+        warn(ctx, new, ".Spec");
     }
     fn columns(&self) -> &'static [Column] {
         COLUMNS
@@ -129,11 +130,12 @@ fn drop_max_unavailable(new: &mut Value, old: Option<&Value>) {
     }
 }
 
-fn warn(ctx: &Context, new: &Value) {
-    workload::warn_about_template(ctx, new, &["spec", "template"]);
+/// Warns of claims and of the limit of revisions. Upstream's paths of claims are not their real ones: `step` follows the
+/// claim's index.
+fn warn(ctx: &Context, new: &Value, step: &str) {
     for (i, claim) in object::list(new, &["spec", "volumeClaimTemplates"]).iter().enumerate() {
         if let Some(spec) = object::get(claim, &["spec"]) {
-            workload::warn_about_claim(ctx, spec, &format!("spec.volumeClaimTemplates[{i}].spec"));
+            workload::warn_about_claim(ctx, spec, &format!("spec.volumeClaimTemplates[{i}]{step}"));
         }
     }
     if object::int(new, &["spec", "revisionHistoryLimit"]).is_some_and(|n| n < 0) {

@@ -39,7 +39,7 @@ pub fn spec(obj: &Value, old: Option<&Value>) -> ErrorList {
         e.invalid(&at_max, max, "must be greater than or equal to `minReplicas`");
     }
     let reference = spec.get("scaleTargetRef").unwrap_or(&Value::Null);
-    let was = old.and_then(|o| object::get(o, &["spec", "scaleTargetRef", "apiVersion"]));
+    let was = old.and_then(|o| object::get(o, &["spec", "scaleTargetRef"]));
     target_reference(&mut e, reference, was, &at.child("scaleTargetRef"));
     metrics(&mut e, object::list(spec, &["metrics"]), min, &at.child("metrics"));
     if let Some(behavior) = spec.get("behavior") {
@@ -68,23 +68,24 @@ fn segment(e: &mut ErrorList, value: &str, missing: &str, at: Path) {
     }
 }
 
-/// A kind and a name, and the version to ask for them in, unless an old object already had it so.
-fn target_reference(e: &mut ErrorList, reference: &Value, old_version: Option<&Value>, at: &Path) {
-    let text = |key: &str| object::str(reference, &[key]);
-    segment(e, text("kind"), "", at.child("kind"));
-    segment(e, text("name"), "", at.child("name"));
-    let version = text("apiVersion");
-    if old_version.is_some_and(|o| o == version) {
-        return;
+/// A kind and a name, and the version to ask for them in; what was wrong with the version may stay so.
+fn target_reference(e: &mut ErrorList, reference: &Value, old: Option<&Value>, at: &Path) {
+    segment(e, object::str(reference, &["kind"]), "", at.child("kind"));
+    segment(e, object::str(reference, &["name"]), "", at.child("name"));
+    if let Some(why) = wrong_version(reference).filter(|_| old.and_then(wrong_version).is_none()) {
+        e.invalid(&at.child("apiVersion"), object::str(reference, &["apiVersion"]), why);
     }
+}
+
+/// What is wrong with the version of what is scaled. Of the core group only replication controllers can be.
+fn wrong_version(reference: &Value) -> Option<String> {
+    let version = object::str(reference, &["apiVersion"]);
     match GroupVersion::parse(version) {
-        None => {
-            e.invalid(&at.child("apiVersion"), version, format!("unexpected GroupVersion string: {version}"));
+        None => Some(format!("unexpected GroupVersion string: {version}")),
+        Some(gv) if gv.group.is_empty() && object::str(reference, &["kind"]) != "ReplicationController" => {
+            Some("apiVersion must specify API group".into())
         }
-        Some(gv) if gv.group.is_empty() && !(version == "v1" && text("kind") == "ReplicationController") => {
-            e.invalid(&at.child("apiVersion"), version, "apiVersion must specify API group");
-        }
-        Some(_) => {}
+        Some(_) => None,
     }
 }
 
@@ -134,6 +135,10 @@ fn source(e: &mut ErrorList, kind: &str, s: &Value, at: &Path) {
         let at = at.child("describedObject");
         segment(e, object::str(reference, &["kind"]), "", at.child("kind"));
         segment(e, object::str(reference, &["name"]), "", at.child("name"));
+        let version = object::str(reference, &["apiVersion"]);
+        if GroupVersion::parse(version).is_none() {
+            e.invalid(&at.child("apiVersion"), version, format!("unexpected GroupVersion string: {version}"));
+        }
     }
     match kind {
         "object" | "external" | "pods" => {

@@ -135,7 +135,7 @@ impl Strategy for CronJobs {
 fn warn_about_time_zone(ctx: &Context, obj: &Value) {
     if object::str(obj, &["spec", "schedule"]).contains("TZ") {
         ctx.warn(
-            "CRON_TZ or TZ used in spec.schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+            "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
         );
     }
 }

@@ -147,8 +147,8 @@ impl Strategy for Jobs {
         workload::warn_about_template(ctx, obj, &["spec", "template"]);
     }
     fn warn_on_update(&self, ctx: &Context, new: &Value, old: &Value) {
-        warn_about_high_completions(ctx, new, "spec");
         if !same(new, old, &["metadata", "generation"]) {
+            warn_about_high_completions(ctx, new, "spec");
             workload::warn_about_template(ctx, new, &["spec", "template"]);
         }
     }
@@ -204,7 +204,7 @@ pub fn warn_about_high_completions(ctx: &Context, obj: &Value, path: &str) {
     let indexed = spec.is_some_and(|s| object::str(s, &["completionMode"]) == "Indexed");
     if indexed && int("completions").is_some_and(|n| n > 100_000) && int("parallelism").is_some_and(|n| n > 10_000) {
         ctx.warn(format!(
-            "{path}: In Indexed Jobs with a number of completions higher than 100000 and a parallelism higher than 10000, Kubernetes might not be able to track completions when a big number of indexes fail"
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
         ));
     }
 }

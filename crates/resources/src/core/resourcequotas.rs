@@ -6,6 +6,7 @@ use crate::fields::Fields;
 use crate::namespaced;
 use crate::shared::internal::{Field, Show, Type};
 use crate::shared::print;
+use crate::shared::quantity::amount;
 use crate::shared::rules::known_finalizers;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -154,6 +155,9 @@ impl Strategy for ResourceQuotas {
         }
         e
     }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn_of_requests_above_limits(ctx, obj.at("spec").at("hard"));
+    }
     fn returns_deleted_object(&self) -> bool {
         true
     }
@@ -176,6 +180,22 @@ impl Strategy for ResourceQuotas {
     fn subresources(&self) -> &'static [Subresource] {
         const SUBRESOURCES: &[Subresource] = &[object_subresource("status", &ResourceQuotaStatus)];
         SUBRESOURCES
+    }
+}
+
+/// Warns of requests that no limits can hold (rule: `WarningsOnCreate`); CPU and memory without a prefix are requests.
+fn warn_of_requests_above_limits(ctx: &Context, hard: &Value) {
+    for resource in ["cpu", "memory", "storage", "ephemeral-storage"] {
+        let (mut request, limit) = (format!("requests.{resource}"), format!("limits.{resource}"));
+        if !hard.has(&request) && matches!(resource, "cpu" | "memory") {
+            request = resource.to_owned();
+        }
+        let amounts = (hard.sub(&request).and_then(amount), hard.sub(&limit).and_then(amount));
+        if let (Some(asked), Some(most)) = amounts
+            && asked > most
+        {
+            ctx.warn(format!("ResourceQuota {request} ({asked}) should be less than {limit} ({most})"));
+        }
     }
 }
 

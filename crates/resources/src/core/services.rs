@@ -210,6 +210,9 @@ impl Strategy for ServiceStatus {
         service_validation::load_balancer_status(&mut e, &Path::new("status").child("loadBalancer"), new, old);
         e
     }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        crate::ip::warn_of_load_balancer(ctx, new);
+    }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["spec"]
     }

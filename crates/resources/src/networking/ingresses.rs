@@ -258,6 +258,9 @@ impl Strategy for IngressStatus {
         }
         e
     }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        ip::warn_of_load_balancer(ctx, new);
+    }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["spec"]
     }

@@ -68,6 +68,10 @@ impl Strategy for IPAddresses {
         let lead = format!("Invalid value: {shown}: ");
         e.0.into_iter().map(|e| e.body.strip_prefix(&lead).map_or_else(|| e.body.clone(), str::to_owned)).collect()
     }
+    /// An address cannot be made up.
+    fn generate_name(&self, base: &str) -> String {
+        base.to_owned()
+    }
     fn columns(&self) -> &'static [Column] {
         columns::IPADDRESSES
     }

@@ -44,7 +44,7 @@ fn warn(ctx: &Context, obj: &Value) {
     let selector = object::get(obj, &["scheduling", "nodeSelector"]).and_then(Value::as_object);
     for key in selector.into_iter().flat_map(|m| m.keys()) {
         if let Some(why) = old_node_label(key) {
-            ctx.warn(format!("{}: {why}", Path::new("scheduling").child("nodeSelector").key(key)));
+            ctx.warn(format!("scheduling.nodeSelector: {why}"));
         }
     }
 }
@@ -65,8 +65,11 @@ impl Strategy for RuntimeClasses {
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         validate(obj)
     }
+    fn revalidates_metadata(&self) -> bool {
+        true
+    }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
-        let mut e = ErrorList::new();
+        let mut e = validate(new);
         validation::immutable(&mut e, new.get("handler"), old.get("handler"), &Path::new("handler"));
         e
     }
@@ -75,6 +78,9 @@ impl Strategy for RuntimeClasses {
     }
     fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
         warn(ctx, new);
+    }
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
     fn allow_unconditional_update(&self) -> bool {
         false

@@ -39,6 +39,28 @@ pub struct PodDisruptionBudgetStatus;
 
 static SUBRESOURCES: &[Subresource] = &[object_subresource("status", &PodDisruptionBudgetStatus)];
 
+/// The label with which policy/v1beta1 told "all" from "none" in empty selectors.
+const V1BETA1_LABEL: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
+
+/// Takes requirements of that label out of selectors, unless it is the whole selector of one that matches nothing
+/// (rule: `pkg/apis/policy/v1/conversion.go`).
+fn default(obj: &mut Value) {
+    let Some(selector) = object::get(obj, &["spec", "selector"]) else { return };
+    let none = json!({"matchExpressions": [{"key": V1BETA1_LABEL, "operator": "Exists"}]});
+    let is_ours = |e: &Value| object::str(e, &["key"]) == V1BETA1_LABEL;
+    let expressions = object::list(selector, &["matchExpressions"]);
+    if *selector == none || !expressions.iter().any(is_ours) {
+        return;
+    }
+    let left: Vec<Value> = expressions.iter().filter(|e| !is_ours(e)).cloned().collect();
+    let path = &["spec", "selector", "matchExpressions"];
+    if left.is_empty() {
+        object::remove(obj, path);
+    } else {
+        object::set(obj, path, left);
+    }
+}
+
 fn validate(obj: &Value) -> ErrorList {
     let mut e = ErrorList::new();
     let (spec, at) = (obj.get("spec").unwrap_or(&Value::Null), Path::new("spec"));
@@ -66,6 +88,9 @@ impl Strategy for PodDisruptionBudgets {
     }
     fn compares_metadata(&self) -> bool {
         false
+    }
+    fn default(&self, obj: &mut Value) {
+        default(obj);
     }
     fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
         let none = json!({ "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
@@ -112,6 +137,9 @@ impl Strategy for PodDisruptionBudgetStatus {
     }
     fn compares_metadata(&self) -> bool {
         false
+    }
+    fn default(&self, obj: &mut Value) {
+        default(obj);
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);

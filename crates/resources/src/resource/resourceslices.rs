@@ -7,6 +7,7 @@ use crate::fields::Fields;
 use crate::shared::print;
 use serde_json::Value;
 use steersman_apimachinery::ErrorList;
+use steersman_apimachinery::field::go_quote;
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "resourceslices", "resourceslice", "ResourceSlice");
@@ -31,6 +32,14 @@ fn drop_disabled(new: &mut Value, old: Option<&Value>) {
                 attribute.remove(*list);
             });
         }
+    }
+}
+
+fn warn(ctx: &Context, obj: &Value) {
+    let driver = obj.at("spec").s("driver");
+    if driver != driver.to_lowercase() {
+        let driver = go_quote(driver);
+        ctx.warn(format!("spec.driver: driver names should be lowercase; {driver} contains uppercase characters"));
     }
 }
 
@@ -67,6 +76,12 @@ impl Strategy for ResourceSlices {
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         slice_validation::slice(new, Some(old))
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn(ctx, obj);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        warn(ctx, new);
     }
     fn returns_deleted_object(&self) -> bool {
         true

@@ -5,9 +5,9 @@ use super::pod::every_container;
 use super::quantity::amount;
 use super::volume_warnings;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use steersman_apimachinery::field::go_quote;
-use steersman_apimachinery::{Path, object};
+use steersman_apimachinery::{Path, object, validation};
 use steersman_registry::Context;
 
 /// Node labels of old, since when they are so, and what took their place.
@@ -91,6 +91,7 @@ pub fn warn(ctx: &Context, obj: &Value, at: &Path, is_template: bool) {
         repeated_env(ctx, c, path);
     }
     ports(ctx, &containers);
+    port_names(ctx, &containers);
     if object::int(spec, &["terminationGracePeriodSeconds"]).is_some_and(|n| n < 0) {
         ctx.warn(format!(
             "{}: must be >= 0; negative values are invalid and will be treated as 1",
@@ -98,6 +99,7 @@ pub fn warn(ctx: &Context, obj: &Value, at: &Path, is_template: bool) {
         ));
     }
     pod_affinity(ctx, spec, &at_spec.child("affinity"));
+    addresses(ctx, spec, &at_spec);
 }
 
 /// What is said of an AppArmor annotation.
@@ -118,7 +120,9 @@ fn node_labels(ctx: &Context, spec: &Value, at: &Path) {
     }
     for (i, term) in object::list(node, &[PREFERRED]).iter().enumerate() {
         if let Some(preference) = term.get("preference") {
-            node_selector_term(ctx, preference, &at_node.child(PREFERRED).index(i).child("preference"));
+            let at = at_node.child(PREFERRED).index(i).child("preference");
+            node_selector_term(ctx, preference, &at);
+            values_that_no_label_has(ctx, preference, &at);
         }
     }
     for (i, c) in object::list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
@@ -139,6 +143,18 @@ pub fn node_selector_term(ctx: &Context, term: &Value, at: &Path) {
         let key = object::str(e, &["key"]);
         if let Some(why) = old_node_label(key) {
             ctx.warn(format!("{}: {key} is {why}", at.child("matchExpressions").index(i).child("key")));
+        }
+    }
+}
+
+/// Preferences may name values that no label can have, since they are no more than preferences.
+fn values_that_no_label_has(ctx: &Context, term: &Value, at: &Path) {
+    for (i, e) in object::list(term, &["matchExpressions"]).iter().enumerate() {
+        let at = at.child("matchExpressions").index(i).child("values");
+        for (j, value) in object::list(e, &["values"]).iter().filter_map(Value::as_str).enumerate() {
+            for why in validation::label_value(value) {
+                ctx.warn(format!("{}: {value} is invalid, {why}", at.index(j)));
+            }
         }
     }
 }
@@ -229,6 +245,40 @@ fn ports(ctx: &Context, containers: &[(Path, &Value)]) {
             }
             seen.push((at, port));
         }
+    }
+}
+
+/// Services and probes that go by name find the first port of that name.
+fn port_names(ctx: &Context, containers: &[(Path, &Value)]) {
+    let mut seen: BTreeMap<&str, Path> = BTreeMap::new();
+    for (path, c) in containers {
+        for (i, port) in object::list(c, &["ports"]).iter().enumerate() {
+            let (name, at) = (object::str(port, &["name"]), path.child("ports").index(i));
+            if name.is_empty() {
+                continue;
+            }
+            if let Some(first) = seen.get(name) {
+                ctx.warn(format!(
+                    "{at}: duplicate port name {} with {first}, services and probes that select ports by name will use {first}",
+                    go_quote(name)
+                ));
+            } else {
+                seen.insert(name, at);
+            }
+        }
+    }
+}
+
+/// Warns of addresses in forms that are on their way out.
+fn addresses(ctx: &Context, spec: &Value, at: &Path) {
+    let servers = object::list(spec, &["dnsConfig", "nameservers"]).iter().filter_map(Value::as_str);
+    for (i, ip) in servers.enumerate() {
+        let at = at.child("dnsConfig").child("nameservers").index(i);
+        validation::ip_warnings(&at, ip).into_iter().for_each(|w| ctx.warn(w));
+    }
+    for (i, alias) in object::list(spec, &["hostAliases"]).iter().enumerate() {
+        let at = at.child("hostAliases").index(i).child("ip");
+        validation::ip_warnings(&at, object::str(alias, &["ip"])).into_iter().for_each(|w| ctx.warn(w));
     }
 }
 

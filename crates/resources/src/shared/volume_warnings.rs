@@ -127,6 +127,17 @@ fn projected_files(source: &Value) -> Vec<File> {
         let of = bundle.get("name").or(bundle.get("signerName")).and_then(Value::as_str).unwrap_or_default();
         return vec![file(object::str(bundle, &["path"]), format!("ClusterTrustBundle {}", go_quote(of)))];
     }
+    if let Some(certificate) = source.get("podCertificate") {
+        return [
+            ("certificateChainPath", "PodCertificate chain"),
+            ("keyPath", "PodCertificate key"),
+            ("credentialBundlePath", "PodCertificate credential bundle"),
+        ]
+        .into_iter()
+        .map(|(key, what)| file(object::str(certificate, &[key]), what))
+        .filter(|f| !f.path.is_empty())
+        .collect();
+    }
     Vec::new()
 }
 

@@ -43,6 +43,7 @@ pub fn drop_disabled(spec: &mut Map<String, Value>, old: Option<&Value>) {
     if old.is_none_or(|o| o.get("schedulingGroup").is_none()) {
         spec.remove("schedulingGroup");
     }
+    drop_stop_signals(spec, old);
     if spec.get("volumes").is_none() {
         return;
     }
@@ -62,6 +63,23 @@ pub fn drop_disabled(spec: &mut Map<String, Value>, old: Option<&Value>) {
                 if source.contains_key(kind) && !(in_use && projects(kind)) {
                     source.remove(kind);
                 }
+            }
+        }
+    }
+}
+
+/// The feature gate `ContainerStopSignals` is off; a lifecycle that says nothing else goes with the signal.
+fn drop_stop_signals(spec: &mut Map<String, Value>, old: Option<&Value>) {
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    let signal = |c: &Value| object::get(c, &["lifecycle", "stopSignal"]).is_some();
+    if old.is_some_and(|o| LISTS.iter().any(|list| object::list(o, &[list]).iter().any(signal))) {
+        return;
+    }
+    for list in LISTS {
+        for container in members(spec, list) {
+            let Some(lifecycle) = member(container, "lifecycle") else { continue };
+            if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
+                container.remove("lifecycle");
             }
         }
     }

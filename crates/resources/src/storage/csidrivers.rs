@@ -47,9 +47,9 @@ fn check(obj: &Value) -> ErrorList {
         let why = "must be greater than or equal to 10 seconds";
         e.invalid(&path.child("nodeAllocatableUpdatePeriodSeconds"), seconds, why);
     }
-    if spec.flag("serviceAccountTokenInSecrets") == Some(true) && !spec.has("tokenRequests") {
+    if let Some(given) = spec.flag("serviceAccountTokenInSecrets").filter(|_| !spec.has("tokenRequests")) {
         let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
-        e.invalid(&path.child("serviceAccountTokenInSecrets"), true, why);
+        e.invalid(&path.child("serviceAccountTokenInSecrets"), given, why);
     }
     e
 }

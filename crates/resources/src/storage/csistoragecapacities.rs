@@ -4,12 +4,28 @@ use super::{GROUP, columns};
 use crate::common::name_and_created;
 use crate::core::resource_names;
 use crate::fields::Fields;
+use crate::shared::pod_warnings::old_node_label;
 use crate::{checks, namespaced};
 use serde_json::Value;
 use steersman_apimachinery::{ErrorList, Path};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = namespaced(GROUP, "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity");
+
+fn warn(ctx: &Context, obj: &Value) {
+    let (at, topology) = (Path::new("nodeTopology"), obj.at("nodeTopology"));
+    for (i, expression) in topology.items("matchExpressions").iter().enumerate() {
+        let key = expression.s("key");
+        if let Some(why) = old_node_label(key) {
+            ctx.warn(format!("{}: {key} is {why}", at.child("matchExpressions").index(i).child("key")));
+        }
+    }
+    for (label, _) in topology.entries("matchLabels") {
+        if let Some(why) = old_node_label(label) {
+            ctx.warn(format!("{}: {why}", at.child("matchLabels").child(label)));
+        }
+    }
+}
 
 /// The strategy of `csistoragecapacities`.
 pub struct CSIStorageCapacities;
@@ -42,6 +58,12 @@ impl Strategy for CSIStorageCapacities {
             checks::immutable(&mut e, &Path::new(field), new.at(field), old.at(field));
         }
         e
+    }
+    fn warn_on_create(&self, ctx: &Context, obj: &Value) {
+        warn(ctx, obj);
+    }
+    fn warn_on_update(&self, ctx: &Context, new: &Value, _old: &Value) {
+        warn(ctx, new);
     }
     fn allow_unconditional_update(&self) -> bool {
         false

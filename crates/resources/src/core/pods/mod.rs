@@ -8,6 +8,7 @@ mod print;
 pub mod qos;
 mod resize;
 mod status;
+mod status_resources;
 mod status_validation;
 mod update;
 mod validation;

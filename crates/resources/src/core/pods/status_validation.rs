@@ -1,9 +1,9 @@
 //! Validation of a pod's status (rule: core validation `ValidatePodStatusUpdate`).
 
+use super::status_resources;
 use crate::shared::internal::ShowList;
 use crate::shared::pod::internal::POD_IP;
 use crate::shared::pod::{Rules, annotations, say};
-use crate::shared::rules::not_negative;
 use serde_json::Value;
 use std::net::IpAddr;
 use steersman_apimachinery::{ErrorList, Path, object, validation};
@@ -20,7 +20,6 @@ pub fn validate(new: &Value, old: &Value) -> ErrorList {
     let rules = Rules::for_pod(new, Some(old));
     annotations::pod_annotation_updates(&mut e, new, old, &Path::new("metadata").child("annotations"), &rules);
     conditions(&mut e, status, &at.child("conditions"));
-    not_negative(&mut e, status, "observedGeneration", &at);
     if object::get(new, &["spec", "nodeName"]) != object::get(old, &["spec", "nodeName"]) {
         e.forbidden(&at.child("nodeName"), "may not be changed directly");
     }
@@ -28,17 +27,32 @@ pub fn validate(new: &Value, old: &Value) -> ErrorList {
     if !nominated.is_empty() && nominated != object::str(was, &["nominatedNodeName"]) {
         say(&mut e, || at.child("nominatedNodeName"), nominated, validation::dns_subdomain(nominated, false));
     }
+    let bound = !object::str(old, &["spec", "nodeName"]).is_empty();
+    if bound && !nominated.is_empty() && nominated != object::str(was, &["nominatedNodeName"]) {
+        e.forbidden(&at.child("nominatedNodeName"), "may not be set on pods that are already bound to a node");
+    }
+    observed_generation(&mut e, status, &at);
     validation::immutable(&mut e, status.get("qosClass"), was.get("qosClass"), &at.child("qosClass"));
     transitions(&mut e, old.get("spec").unwrap_or(&Value::Null), status, was, &at);
     claim_statuses(&mut e, new, &at.child("resourceClaimStatuses"));
+    let spec = new.get("spec").unwrap_or(&Value::Null);
+    status_resources::extended_claim(&mut e, status, spec, &at.child("extendedResourceClaimStatus"));
     pod_ips(&mut e, status, was, &at.child("podIPs"));
     host_ips(&mut e, status, was, &at.child("hostIPs"));
+    status_resources::users(&mut e, status, spec, &at);
+    status_resources::devices(&mut e, status, spec, &at);
     e
+}
+
+fn observed_generation(e: &mut ErrorList, holder: &Value, at: &Path) {
+    if let Some(generation) = object::int(holder, &["observedGeneration"]).filter(|g| *g < 0) {
+        e.invalid(&at.child("observedGeneration"), generation, "must be a non-negative integer");
+    }
 }
 
 fn conditions(e: &mut ErrorList, status: &Value, at: &Path) {
     for (i, c) in object::list(status, &["conditions"]).iter().enumerate() {
-        not_negative(e, c, "observedGeneration", &at.index(i));
+        observed_generation(e, c, &at.index(i));
         let kind = object::str(c, &["type"]);
         if !SYSTEM_CONDITIONS.contains(&kind) {
             say(e, || at.index(i).child("Type"), kind, validation::qualified_name(kind));
@@ -102,13 +116,13 @@ fn claim_statuses(e: &mut ErrorList, new: &Value, at: &Path) {
         if !claims.iter().any(|c| object::str(c, &["name"]) == name) {
             e.invalid(&at, name, "must match the name of an entry in `spec.resourceClaims`");
         }
-        if let Some(claim) = status.get("resourceClaimName").and_then(Value::as_str) {
-            say(e, || at.clone(), claim, validation::dns_subdomain(claim, false));
-        }
         if seen.contains(&name) {
             e.duplicate(&at, name);
         }
         seen.push(name);
+        if let Some(claim) = status.get("resourceClaimName").and_then(Value::as_str) {
+            say(e, || at.clone(), claim, validation::dns_subdomain(claim, false));
+        }
     }
 }
 
