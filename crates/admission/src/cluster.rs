@@ -20,6 +20,8 @@ pub struct Context {
     pub now: Timestamp,
     /// The `User-Agent`, from which the default field manager is made.
     pub user_agent: String,
+    /// What the request does, as authorisers see it; `update` for the server's own changes.
+    pub verb: String,
     /// Warnings so far, without duplicates, in order.
     warnings: Mutex<Vec<String>>,
 }
@@ -27,7 +29,13 @@ pub struct Context {
 impl Context {
     /// A request of `user`, now.
     pub fn new(user: UserInfo) -> Self {
-        Self { user, now: Timestamp::now(), user_agent: String::new(), warnings: Mutex::default() }
+        Self {
+            user,
+            now: Timestamp::now(),
+            user_agent: String::new(),
+            verb: "update".into(),
+            warnings: Mutex::default(),
+        }
     }
     /// The apiserver's own requests (`system:apiserver`, in `system:masters`).
     pub fn loopback() -> Self {

@@ -216,6 +216,7 @@ impl Api {
         };
         authz::authorize(&user, &request.info, &*self.authorizer).await?;
         let mut context = Context::new(user);
+        context.verb.clone_from(&request.info.verb);
         if let Some(agent) = request.parts.headers.get(USER_AGENT) {
             context.user_agent = String::from_utf8_lossy(agent.as_bytes()).into_owned();
         }

@@ -160,8 +160,9 @@ impl Attempt<'_> {
 
     async fn groups(&self, group: &str, wanted: &[String]) -> Result<(), Status> {
         if self.mode != Mode::Legacy {
-            let refuse =
-                |name: &str, why: &str| self.with(group, "groups", "", "", name, |a| Err(authz::forbidden(a, why)));
+            let refuse = |name: &str, why: &str| {
+                self.with(group, "groups", "", "", name, |a| Err(steersman_auth::forbidden(a, why)))
+            };
             if wanted.iter().any(String::is_empty) {
                 return refuse("", "impersonating the empty string group is not allowed");
             }
@@ -181,7 +182,8 @@ impl Attempt<'_> {
     async fn extra(&self, wanted: &BTreeMap<String, Vec<String>>) -> Result<(), Status> {
         if self.mode != Mode::Legacy {
             if let Some(why) = unfit(wanted) {
-                return self.with(AUTHENTICATION, "userextras", "", "", "", |a| Err(authz::forbidden(a, &why)));
+                return self
+                    .with(AUTHENTICATION, "userextras", "", "", "", |a| Err(steersman_auth::forbidden(a, &why)));
             }
             let many = wanted.values().map(Vec::len).sum::<usize>() >= MANY;
             if many && self.require(AUTHENTICATION, "userextras", "*", "", "*").await.is_ok() {

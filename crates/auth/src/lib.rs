@@ -10,11 +10,14 @@ pub mod authorizers;
 pub mod node;
 pub mod policy;
 pub mod rbac;
+mod refusal;
 pub mod service_account;
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use refusal::forbidden;
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

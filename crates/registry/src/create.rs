@@ -131,7 +131,7 @@ impl Store {
 
     async fn save_begun(&self, c: &Creation<'_>, mut obj: Value) -> Result<Saved, Status> {
         self.strategy.prepare_for_create(c.ctx, &mut obj);
-        self.validate_new(c, &obj)?;
+        self.validate_new(c, &obj).await?;
         self.strategy.warn_on_create(c.ctx, &obj);
         let name = object::name(&obj).to_owned();
         let key = self.key(c.namespace, &name)?;
@@ -156,8 +156,8 @@ impl Store {
         self.put_new(c, &key, &name, obj).await
     }
 
-    fn validate_new(&self, c: &Creation<'_>, obj: &Value) -> Result<(), Status> {
-        let mut errors = self.strategy.forbidden(c.registry, obj, None);
+    async fn validate_new(&self, c: &Creation<'_>, obj: &Value) -> Result<(), Status> {
+        let mut errors = self.strategy.forbidden(c.ctx, c.registry, obj, None).await;
         errors.extend(meta::validate(obj, self.strategy));
         if self.strategy.checks_finalizers() {
             errors.extend(validation::known_finalizers(obj));

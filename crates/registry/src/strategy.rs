@@ -154,7 +154,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// What the rest of the cluster forbids, told before all that [`Self::validate`] or [`Self::validate_update`] find.
-    fn forbidden(&self, _cluster: &dyn Cluster, _new: &Value, _old: Option<&Value>) -> ErrorList {
+    async fn forbidden(&self, _ctx: &Context, _cluster: &dyn Cluster, _new: &Value, _old: Option<&Value>) -> ErrorList {
         ErrorList::new()
     }
     /// Takes what the object needs outside itself (cluster IPs, node ports), before it is prepared and validated.

@@ -352,7 +352,7 @@ impl Store {
         new: &mut Value,
         old: &Value,
     ) -> Result<bool, Status> {
-        self.before_update(w, strategy, new, old)?;
+        self.before_update(w, strategy, new, old).await?;
         if w.admission {
             let attributes = self.attributes(w, &self.gvk, new, old);
             w.registry.chain().validate(&attributes, w.registry).await?;
@@ -482,7 +482,7 @@ impl Store {
     }
 
     /// Keeps what an update may not change, and validates (rule: `rest.BeforeUpdate`).
-    fn before_update(
+    async fn before_update(
         &self,
         w: &Write<'_>,
         strategy: &dyn Strategy,
@@ -533,7 +533,7 @@ impl Store {
             errors.extend(meta::validate(new, self.strategy));
             errors.extend(finalizers());
         }
-        errors.extend(strategy.forbidden(w.registry, new, Some(old)));
+        errors.extend(strategy.forbidden(w.ctx, w.registry, new, Some(old)).await);
         errors.extend(strategy.validate_update(w.ctx, new, old));
         if !errors.is_empty() {
             return Err(Status::invalid(&self.gk, w.name, &errors));

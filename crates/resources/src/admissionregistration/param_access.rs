@@ -5,8 +5,8 @@ use super::GROUP;
 use crate::common::same;
 use crate::fields::Fields;
 use serde_json::Value;
-use steersman_apimachinery::gvk::{GroupKind, GroupVersion};
-use steersman_apimachinery::{ErrorList, Path, Status, object};
+use steersman_apimachinery::gvk::GroupVersion;
+use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_auth::{Attributes, Decision, UserInfo};
 use steersman_registry::{Cluster, Context, Resource, ResourceInfo, Strategy};
 
@@ -89,26 +89,26 @@ fn concerns(ctx: &Context, strategy: &dyn Strategy, obj: &Value, old: Option<&Va
         && old.map_or_else(|| strategy.validate(ctx, obj), |old| strategy.validate_update(ctx, obj, old)).is_empty()
 }
 
-fn refuse(strategy: &dyn Strategy, obj: &Value, field: &str, why: String) -> Status {
+fn refusal(field: &str, why: String) -> ErrorList {
     let mut e = ErrorList::new();
     e.forbidden(&Path::new("spec").child(field), why);
-    Status::invalid(&GroupKind::from_static(GROUP, strategy.info().kind), object::name(obj), &e)
+    e
 }
 
-/// Refuses a policy whose writer may not read all objects of its `paramKind`; `old` on update.
+/// A policy is refused whose writer may not read all objects of its `paramKind`; `old` on update.
 pub(super) async fn check_policy(
     ctx: &Context,
     cluster: &dyn Cluster,
     strategy: &dyn Strategy,
     obj: &Value,
     old: Option<&Value>,
-) -> Result<(), Status> {
-    let Some(kind) = obj.at("spec").sub("paramKind") else { return Ok(()) };
+) -> ErrorList {
+    let Some(kind) = obj.at("spec").sub("paramKind") else { return ErrorList::new() };
     if old.is_some_and(|old| same(obj, old, &["spec", "paramKind"])) || !concerns(ctx, strategy, obj, old) {
-        return Ok(());
+        return ErrorList::new();
     }
     if Params::of(cluster, kind).readable(ctx, cluster, "get", EVERY, EVERY).await {
-        return Ok(());
+        return ErrorList::new();
     }
     let why = format!(
         "user {} must have \"get\" permission on all objects of the referenced paramKind (kind={}, apiVersion={})",
@@ -116,10 +116,10 @@ pub(super) async fn check_policy(
         kind.s("kind"),
         kind.s("apiVersion")
     );
-    Err(refuse(strategy, obj, "paramKind", why))
+    refusal("paramKind", why)
 }
 
-/// Refuses a binding whose writer may not read what its `paramRef` names; `policies` is the resource of its policy.
+/// A binding is refused whose writer may not read what its `paramRef` names; `policies` is the resource of its policy.
 pub(super) async fn check_binding(
     ctx: &Context,
     cluster: &dyn Cluster,
@@ -127,11 +127,11 @@ pub(super) async fn check_binding(
     policies: &str,
     obj: &Value,
     old: Option<&Value>,
-) -> Result<(), Status> {
-    let Some(param) = obj.at("spec").sub("paramRef") else { return Ok(()) };
+) -> ErrorList {
+    let Some(param) = obj.at("spec").sub("paramRef") else { return ErrorList::new() };
     let kept = |old: &Value| ["paramRef", "policyName"].iter().all(|f| same(obj, old, &["spec", f]));
     if old.is_some_and(kept) || !concerns(ctx, strategy, obj, old) {
-        return Ok(());
+        return ErrorList::new();
     }
     let policy_name = obj.at("spec").s("policyName");
     let policy = cluster.get(GROUP, policies, "", policy_name);
@@ -139,7 +139,7 @@ pub(super) async fn check_binding(
     let params = kind.map_or_else(Params::unknown, |kind| Params::of(cluster, kind));
     let verb = if param.s("name").is_empty() { "list" } else { "get" };
     if params.readable(ctx, cluster, verb, param.s("namespace"), param.s("name")).await {
-        return Ok(());
+        return ErrorList::new();
     }
     let user = shown(&ctx.user);
     let all = format!(
@@ -158,5 +158,5 @@ pub(super) async fn check_binding(
     } else {
         format!("user {user} does not have \"{verb}\" permission on the object referenced by paramRef")
     };
-    Err(refuse(strategy, obj, "paramRef", why))
+    refusal("paramRef", why)
 }

@@ -9,8 +9,8 @@ use crate::fields::Fields;
 use crate::shared::print;
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use steersman_apimachinery::{ErrorList, Status, object};
-use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy, Subresource};
+use steersman_apimachinery::{ErrorList, object};
+use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy, Subresource};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
@@ -55,26 +55,8 @@ impl Strategy for ValidatingAdmissionPolicies {
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         policy_validation::validating(new)
     }
-    async fn begin_create(
-        &self,
-        ctx: &Context,
-        cluster: &dyn Cluster,
-        obj: &mut Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        param_access::check_policy(ctx, cluster, self, obj, None).await?;
-        Ok(None)
-    }
-    async fn begin_update(
-        &self,
-        ctx: &Context,
-        cluster: &dyn Cluster,
-        new: &mut Value,
-        old: &Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        param_access::check_policy(ctx, cluster, self, new, Some(old)).await?;
-        Ok(None)
+    async fn forbidden(&self, ctx: &Context, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+        param_access::check_policy(ctx, cluster, self, new, old).await
     }
     fn allow_unconditional_update(&self) -> bool {
         false

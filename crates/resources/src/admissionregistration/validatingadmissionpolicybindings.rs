@@ -7,8 +7,8 @@ use crate::fields::Fields;
 use crate::shared::print;
 use async_trait::async_trait;
 use serde_json::Value;
-use steersman_apimachinery::{ErrorList, Status};
-use steersman_registry::{Cluster, Column, Context, Finish, ResourceInfo, Strategy};
+use steersman_apimachinery::ErrorList;
+use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = ResourceInfo {
     categories: API_EXTENSIONS,
@@ -51,26 +51,8 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     fn validate_update(&self, _ctx: &Context, new: &Value, _old: &Value) -> ErrorList {
         policy_validation::binding(new, true)
     }
-    async fn begin_create(
-        &self,
-        ctx: &Context,
-        cluster: &dyn Cluster,
-        obj: &mut Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        param_access::check_binding(ctx, cluster, self, "validatingadmissionpolicies", obj, None).await?;
-        Ok(None)
-    }
-    async fn begin_update(
-        &self,
-        ctx: &Context,
-        cluster: &dyn Cluster,
-        new: &mut Value,
-        old: &Value,
-        _dry_run: bool,
-    ) -> Result<Option<Box<dyn Finish>>, Status> {
-        param_access::check_binding(ctx, cluster, self, "validatingadmissionpolicies", new, Some(old)).await?;
-        Ok(None)
+    async fn forbidden(&self, ctx: &Context, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+        param_access::check_binding(ctx, cluster, self, "validatingadmissionpolicies", new, old).await
     }
     fn allow_unconditional_update(&self) -> bool {
         false

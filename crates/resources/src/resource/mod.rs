@@ -9,6 +9,7 @@ pub mod resourceclaims;
 pub mod resourceclaimtemplates;
 pub mod resourceslices;
 mod slice_validation;
+mod status_access;
 mod status_validation;
 
 /// The group's name.

@@ -1,11 +1,12 @@
 //! `resourceclaims` (rule: `pkg/registry/resource/resourceclaim`).
 
-use super::{GROUP, admin_access, claim_validation, columns, status_validation};
+use super::{GROUP, admin_access, claim_validation, columns, status_access, status_validation};
 use crate::common::{age_cell, carry_over, keep_metadata, object_subresource};
 use crate::fields::Fields;
 use crate::shared::internal::Show;
 use crate::shared::print;
 use crate::{checks, namespaced};
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use steersman_apimachinery::{ErrorList, Path, object};
 use steersman_registry::{Cluster, Column, Context, ResourceInfo, Strategy, Subresource};
@@ -37,6 +38,7 @@ fn state(obj: &Value) -> String {
 /// The strategy of `resourceclaims`.
 pub struct ResourceClaims;
 
+#[async_trait]
 impl Strategy for ResourceClaims {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -67,7 +69,7 @@ impl Strategy for ResourceClaims {
         }
         e
     }
-    fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+    async fn forbidden(&self, _ctx: &Context, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
         admin_access::check_new(cluster, new, old, new.at("spec"))
     }
     fn returns_deleted_object(&self) -> bool {
@@ -91,6 +93,7 @@ impl Strategy for ResourceClaims {
 /// The strategy of `resourceclaims/status`.
 pub struct ResourceClaimStatus;
 
+#[async_trait]
 impl Strategy for ResourceClaimStatus {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -117,9 +120,11 @@ impl Strategy for ResourceClaimStatus {
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {
         status_validation::status(new, old)
     }
-    fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
-        let path = old.and_then(|old| admin_access::of_status(new, old));
-        admin_access::check(cluster, new, path)
+    async fn forbidden(&self, ctx: &Context, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+        let Some(old) = old else { return ErrorList::new() };
+        let mut e = admin_access::check(cluster, new, admin_access::of_status(new, old));
+        e.extend(status_access::check(ctx, cluster, new, old).await);
+        e
     }
     fn reset_fields(&self) -> &'static [&'static str] {
         &["metadata", "spec"]

@@ -7,6 +7,7 @@ use crate::fields::Fields;
 use crate::namespaced;
 use crate::shared::internal::Show;
 use crate::shared::print;
+use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::field::Shown;
 use steersman_apimachinery::{ErrorList, Path, validation};
@@ -41,6 +42,7 @@ fn check(obj: &Value) -> ErrorList {
 /// The strategy of `resourceclaimtemplates`.
 pub struct ResourceClaimTemplates;
 
+#[async_trait]
 impl Strategy for ResourceClaimTemplates {
     fn info(&self) -> &'static ResourceInfo {
         &INFO
@@ -62,7 +64,7 @@ impl Strategy for ResourceClaimTemplates {
         checks::immutable_shown(&mut e, &Path::new("spec"), is, was, shown(is));
         e
     }
-    fn forbidden(&self, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
+    async fn forbidden(&self, _ctx: &Context, cluster: &dyn Cluster, new: &Value, old: Option<&Value>) -> ErrorList {
         admin_access::check_new(cluster, new, old, new.at("spec").at("spec"))
     }
     fn returns_deleted_object(&self) -> bool {
