@@ -80,10 +80,84 @@ pub(crate) fn names(r: &Resources) -> String {
     r.keys().cloned().collect::<Vec<_>>().join(", ")
 }
 
+/// What object of the API a pod refers to, in upstream's words (rule: `HasAPIObjectReference` in `pkg/api/pod`).
+pub(crate) fn api_reference(pod: &Value) -> Option<&'static str> {
+    let spec = &pod["spec"];
+    let has = |v: &Value, key: &str| v.get(key).is_some_and(|v| !v.is_null());
+    if spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
+        return Some("serviceaccounts");
+    }
+    let all = ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|of| containers(spec, of));
+    let (mut secrets, mut config_maps) = (containers(spec, "imagePullSecrets").next().is_some(), false);
+    for container in all {
+        for source in containers(container, "envFrom") {
+            secrets |= has(source, "secretRef");
+            config_maps |= has(source, "configMapRef");
+        }
+        for from in containers(container, "env").filter_map(|e| e.get("valueFrom")) {
+            secrets |= has(from, "secretKeyRef");
+            config_maps |= has(from, "configMapKeyRef");
+        }
+    }
+    for volume in containers(spec, "volumes") {
+        secrets |= has(volume, "secret") || has(volume, "azureFile") || has(&volume["csi"], "nodePublishSecretRef");
+        secrets |= ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"]
+            .iter()
+            .any(|kind| has(&volume[*kind], "secretRef"));
+        config_maps |= has(volume, "configMap");
+        for source in containers(&volume["projected"], "sources") {
+            secrets |= has(source, "secret");
+            config_maps |= has(source, "configMap");
+        }
+    }
+    if secrets {
+        return Some("secrets");
+    }
+    if config_maps {
+        return Some("configmaps");
+    }
+    if containers(spec, "resourceClaims").next().is_some() {
+        return Some("resourceclaims");
+    }
+    containers(spec, "volumes").find_map(|volume| {
+        const KINDS: &[(&str, &str)] = &[
+            ("csi", "csidrivers (via CSI volumes)"),
+            ("glusterfs", "endpoints (via glusterFS volumes)"),
+            ("persistentVolumeClaim", "persistentvolumeclaims"),
+            ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
+        ];
+        const PROJECTED: &[(&str, &str)] = &[
+            ("serviceAccountToken", "serviceaccounts (via projected volumes)"),
+            ("clusterTrustBundle", "clustertrustbundles"),
+            ("podCertificate", "podcertificates"),
+        ];
+        let of = |v: &Value, table: &'static [(&str, &'static str)]| {
+            table.iter().find(|(kind, _)| has(v, kind)).map(|(_, what)| *what)
+        };
+        of(volume, KINDS).or_else(|| containers(&volume["projected"], "sources").find_map(|s| of(s, PROJECTED)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn objects_of_the_api_that_a_pod_refers_to() {
+        let check = |spec: Value, want: Option<&str>| assert_eq!(api_reference(&json!({ "spec": spec })), want);
+        check(json!({"containers": [{"name": "c"}], "volumes": [{"hostPath": {}}, {"downwardAPI": {}}]}), None);
+        check(json!({"serviceAccountName": "a"}), Some("serviceaccounts"));
+        check(json!({"imagePullSecrets": [{"name": "a"}]}), Some("secrets"));
+        check(json!({"initContainers": [{"env": [{"valueFrom": {"configMapKeyRef": {}}}]}]}), Some("configmaps"));
+        check(json!({"volumes": [{"projected": {"sources": [{"secret": {}}]}}]}), Some("secrets"));
+        check(json!({"resourceClaims": [{"name": "a"}]}), Some("resourceclaims"));
+        check(json!({"volumes": [{"csi": {"driver": "d"}}]}), Some("csidrivers (via CSI volumes)"));
+        check(
+            json!({"volumes": [{"projected": {"sources": [{"downwardAPI": {}}, {"serviceAccountToken": {}}]}}]}),
+            Some("serviceaccounts (via projected volumes)"),
+        );
+    }
 
     #[test]
     fn init_containers_sidecars_and_overhead_count() {
