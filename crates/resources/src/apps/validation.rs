@@ -158,6 +158,7 @@ pub fn deployment_status(new: &Value, old: &Value) -> ErrorList {
             "readyReplicas",
             "availableReplicas",
             "unavailableReplicas",
+            "terminatingReplicas",
             "collisionCount",
         ],
         &at,
@@ -193,7 +194,14 @@ pub fn replica_set_status(new: &Value) -> ErrorList {
     none_negative(
         &mut e,
         status,
-        &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+        &[
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "terminatingReplicas",
+            "observedGeneration",
+        ],
         &at,
     );
     not_more(
