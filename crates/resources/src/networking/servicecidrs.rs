@@ -8,7 +8,7 @@ use crate::shared::print;
 use crate::{checks, cluster_scoped, ip};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use steersman_apimachinery::{ErrorList, Path, validation};
+use steersman_apimachinery::{ErrorList, Path, object, validation};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy, Subresource};
 
 static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "servicecidrs", "servicecidr", "ServiceCIDR");
@@ -50,6 +50,12 @@ impl Strategy for ServiceCIDRs {
     }
     fn checks_finalizers(&self) -> bool {
         true
+    }
+    fn prepare_for_create(&self, _ctx: &Context, obj: &mut Value) {
+        object::set(obj, &["status"], json!({}));
+    }
+    fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
+        carry_over(new, old, &["status"]);
     }
     fn validate(&self, _ctx: &Context, obj: &Value) -> ErrorList {
         check(obj)

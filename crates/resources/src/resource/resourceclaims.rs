@@ -106,15 +106,7 @@ impl Strategy for ResourceClaimStatus {
     }
     fn prepare_for_update(&self, _ctx: &Context, new: &mut Value, old: &Value) {
         carry_over(new, old, &["spec"]);
-        // A deallocation may go together with taking the finalizer away.
-        let finalizers = object::get(new, &["metadata", "finalizers"]).cloned();
         keep_metadata(new, old);
-        match finalizers {
-            Some(f) => object::set(new, &["metadata", "finalizers"], f),
-            None => {
-                object::remove(new, &["metadata", "finalizers"]);
-            }
-        }
         status_validation::drop_deallocated(new, old);
     }
     fn validate_update(&self, _ctx: &Context, new: &Value, old: &Value) -> ErrorList {

@@ -235,8 +235,8 @@ fn reserved(e: &mut ErrorList, new: &Value, old: &Value) {
 
 /// Leaves out what is said of devices that this change takes away (rule: `dropDeallocatedStatusDevices`).
 pub(super) fn drop_deallocated(new: &mut Value, old: &Value) {
-    let key = |d: &Value| [d.s("driver").to_owned(), d.s("pool").to_owned(), d.s("device").to_owned()];
-    let of = |o: &Value| -> BTreeSet<[String; 3]> {
+    let key = |d: &Value| ["driver", "pool", "device", "shareID"].map(|part| d.s(part).to_owned());
+    let of = |o: &Value| -> BTreeSet<[String; 4]> {
         o.at("status").at("allocation").at("devices").items("results").iter().map(key).collect()
     };
     let (kept, before) = (of(new), of(old));
