@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use steersman_apimachinery::ErrorList;
-use steersman_registry::{Context, Strategy};
+use steersman_registry::{Context, Strategy, SubBehaviour};
 use steersman_resources::apps::{daemonsets::DaemonSets, deployments::Deployments, statefulsets::StatefulSets};
 use steersman_resources::batch::{cronjobs::CronJobs, jobs::Jobs};
 
@@ -138,6 +138,27 @@ fn jobs() {
         |j| j["spec"]["template"]["spec"]["nodeSelector"] = json!({ "a": "b" }),
         &[],
     );
+}
+
+/// `JobStatusValidationOptions.RejectStartTimeUpdateForUnsuspendedJob` of upstream's job strategy.
+#[test]
+fn the_start_of_a_running_job_stays() {
+    let Some(SubBehaviour::Object(status)) =
+        Jobs.subresources().iter().find(|s| s.name == "status").map(|s| &s.behaviour)
+    else {
+        panic!("no status that writes the job")
+    };
+    let mut old = created(&Jobs, job(json!({})));
+    old["metadata"]["resourceVersion"] = json!("1");
+    old["status"] = json!({ "startTime": "2026-01-01T00:00:00Z", "active": 1 });
+    for (start, shown) in [(json!("2026-01-01T00:00:01Z"), "2026-01-01T00:00:01Z"), (Value::Null, "null")] {
+        let mut new = old.clone();
+        new["status"]["startTime"] = start;
+        let told = texts(&status.validate_update(&Context::loopback(), &new, &old));
+        let expect =
+            format!("status.startTime: Invalid value: \"{shown}\": field is immutable for unsuspended job once set");
+        assert_eq!(told, [expect]);
+    }
 }
 
 #[test]

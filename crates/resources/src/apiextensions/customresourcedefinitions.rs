@@ -123,6 +123,6 @@ impl Strategy for CustomResourceDefinitionStatus {
         false
     }
     fn reset_fields(&self) -> &'static [&'static str] {
-        &["metadata", "spec"]
+        &["spec"]
     }
 }

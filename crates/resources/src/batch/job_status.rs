@@ -253,7 +253,8 @@ fn change(e: &mut ErrorList, new: &Value, old: &Value, touched: &Touched, at: &P
         e.invalid(&at.child("completionTime"), completion, "completionTime cannot be mutated");
     }
     if touched.start_time && time(old, "startTime").is_some() && !object::bool(new, &["spec", "suspend"]) {
-        e.required(&at.child("startTime"), "startTime cannot be removed for unsuspended job");
+        let start = time(new, "startTime").unwrap_or_else(|| "null".into());
+        e.invalid(&at.child("startTime"), start, "field is immutable for unsuspended job once set");
     }
     let (met, was_met) = (condition(new, "SuccessCriteriaMet"), condition(old, "SuccessCriteriaMet"));
     if was_met && !met {

@@ -266,6 +266,10 @@ impl Strategy for Nodes {
             print::or_none(found.map(|a| a.s("address")).unwrap_or_default())
         };
         let known = |key: &str| Value::from(if info.s(key).is_empty() { "<unknown>" } else { info.s(key) });
+        let kernel = match (info.s("kernelVersion"), info.s("architecture")) {
+            ("", _) | (_, "") => known("kernelVersion"),
+            (kernel, architecture) => format!("{kernel} ({architecture})").into(),
+        };
         vec![
             print::name(obj),
             status(obj).into(),
@@ -275,7 +279,7 @@ impl Strategy for Nodes {
             address("InternalIP"),
             address("ExternalIP"),
             known("osImage"),
-            known("kernelVersion"),
+            kernel,
             known("containerRuntimeVersion"),
         ]
     }

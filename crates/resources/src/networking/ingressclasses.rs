@@ -6,7 +6,7 @@ use crate::fields::Fields;
 use crate::shared::print;
 use crate::{checks, cluster_scoped};
 use serde_json::Value;
-use steersman_apimachinery::{ErrorList, Path, validation};
+use steersman_apimachinery::{ErrorList, Path, object, validation};
 use steersman_registry::{Column, Context, ResourceInfo, Strategy};
 
 static INFO: ResourceInfo = cluster_scoped(GROUP, "v1", "ingressclasses", "ingressclass", "IngressClass");
@@ -84,8 +84,9 @@ impl Strategy for IngressClasses {
             let group = p.opt_s("apiGroup").map(|g| format!(".{g}")).unwrap_or_default();
             format!("{}{group}/{}", p.s("kind"), p.s("name"))
         });
+        let default = object::annotation(obj, "ingressclass.kubernetes.io/is-default-class") == Some("true");
         vec![
-            print::name(obj),
+            if default { format!("{} (default)", object::name(obj)).into() } else { print::name(obj) },
             spec.s("controller").into(),
             parameters.unwrap_or_else(|| "<none>".into()).into(),
             age_cell(obj, now),

@@ -112,16 +112,17 @@ fn claim_statuses(e: &mut ErrorList, new: &Value, at: &Path) {
     let claims = object::list(new, &["spec", "resourceClaims"]);
     let mut seen: Vec<&str> = Vec::new();
     for (i, status) in object::list(new, &["status", "resourceClaimStatuses"]).iter().enumerate() {
-        let (name, at) = (object::str(status, &["name"]), at.index(i).child("name"));
+        let at = at.index(i);
+        let (name, named) = (object::str(status, &["name"]), at.child("name"));
         if !claims.iter().any(|c| object::str(c, &["name"]) == name) {
-            e.invalid(&at, name, "must match the name of an entry in `spec.resourceClaims`");
+            e.invalid(&named, name, "must match the name of an entry in `spec.resourceClaims`");
         }
         if seen.contains(&name) {
-            e.duplicate(&at, name);
+            e.duplicate(&named, name);
         }
         seen.push(name);
         if let Some(claim) = status.get("resourceClaimName").and_then(Value::as_str) {
-            say(e, || at.clone(), claim, validation::dns_subdomain(claim, false));
+            say(e, || at.child("resourceClaimName"), claim, validation::dns_subdomain(claim, false));
         }
     }
 }

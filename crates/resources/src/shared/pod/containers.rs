@@ -323,7 +323,7 @@ fn restart_policy(e: &mut ErrorList, c: &Value, at: &Path) {
     }
     let at = at.child("restartPolicyRules");
     if rules.len() > 20 {
-        e.too_long(&at, 20);
+        e.too_many(&at, rules.len(), 20);
     }
     for (i, rule) in rules.iter().enumerate() {
         let action = object::str(rule, &["action"]);
@@ -339,8 +339,9 @@ fn restart_policy(e: &mut ErrorList, c: &Value, at: &Path) {
         if !["In", "NotIn"].contains(&operator) {
             e.not_supported(&path.child("operator"), operator, &["In", "NotIn"]);
         }
-        if object::list(codes, &["values"]).len() > 255 {
-            e.too_long(&path.child("values"), 255);
+        let values = object::list(codes, &["values"]).len();
+        if values > 255 {
+            e.too_many(&path.child("values"), values, 255);
         }
     }
 }
