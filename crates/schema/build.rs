@@ -180,7 +180,7 @@ impl<'a> Tables<'a> {
     fn field(&mut self, ty: &Type, field: &Field) -> String {
         let expression = field.expression.as_str();
         let (expression, mark) = match expression.as_bytes().last() {
-            Some(b'!' | b'~') => expression.split_at(expression.len() - 1),
+            Some(b'!' | b'~' | b'?') => expression.split_at(expression.len() - 1),
             _ => (expression, ""),
         };
         let (pointer, expression) = match expression.strip_prefix('*') {
@@ -192,6 +192,7 @@ impl<'a> Tables<'a> {
             (true, "!") => "PointerAlways",
             (true, _) => "Pointer",
             (false, "~") => "OmitZero",
+            (false, "?") => "OmitAbsent",
             (false, _) if kind.starts_with("Kind::Object") => "Struct",
             (false, "!") => "Always",
             (false, _) => "OmitEmpty",

@@ -17,7 +17,7 @@ pub fn is_dropped(field: &Field, value: &Value) -> bool {
             Value::Null => true,
             _ => false,
         },
-        Presence::Pointer | Presence::PointerAlways | Presence::Struct => value.is_null(),
+        Presence::Pointer | Presence::PointerAlways | Presence::Struct | Presence::OmitAbsent => value.is_null(),
     }
 }
 

@@ -203,6 +203,9 @@ impl Field {
 pub enum Presence {
     /// A value with `omitempty`: dropped where it is empty (`""`, `0`, `false`, `[]`, `{}` of a map).
     OmitEmpty,
+    /// A list with `omitempty` that is kept where it was given empty: its default stands in for an absent one only, and
+    /// validation refuses an empty one (`HPAScalingRules.policies`).
+    OmitAbsent,
     /// A pointer with `omitempty`: written wherever it was given, empty or not. A null is absent.
     Pointer,
     /// A pointer without `omitempty`: absent is written as `null`.

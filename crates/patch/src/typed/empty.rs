@@ -22,7 +22,7 @@ pub(crate) fn empty_object(ty: &Type) -> Value {
                 Kind::Object(ty) => empty_object(ty),
                 _ => Value::Null,
             },
-            (Presence::OmitEmpty | Presence::Pointer | Presence::OmitZero, _) => continue,
+            (Presence::OmitEmpty | Presence::OmitAbsent | Presence::Pointer | Presence::OmitZero, _) => continue,
         };
         out.insert(field.name.to_string(), value);
     }
