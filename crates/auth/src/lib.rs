@@ -29,6 +29,13 @@ pub struct UserInfo {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+impl UserInfo {
+    /// Whether the user is in the group that may do everything, whatever the modes.
+    pub fn is_privileged(&self) -> bool {
+        self.groups.iter().any(|g| g == "system:masters")
+    }
+}
+
 /// What is asked, as authorisers see it (rule: apiserver `pkg/authorization/authorizer`).
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -60,6 +67,10 @@ pub enum Decision {
 pub trait Authorizer: Send + Sync {
     /// The decision, and why.
     async fn authorize(&self, a: &Attributes<'_>) -> (Decision, String);
+    /// Whether the decision is to allow it.
+    async fn allows(&self, a: &Attributes<'_>) -> bool {
+        self.authorize(a).await.0 == Decision::Allow
+    }
     /// The rules that apply to `user` in `namespace`, as `SelfSubjectRulesReview` lists them: resource rules,
     /// non-resource rules, and whether the list is incomplete (with why).
     async fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules;

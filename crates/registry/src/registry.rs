@@ -248,5 +248,5 @@ pub(crate) fn spec(prefix: &str, strategies: &[&'static dyn Strategy]) -> CacheS
     // What is stored is read by the rules of the version that is stored.
     strategies.sort_by_key(|s| crate::shape::Shape::new(*s).converts);
     let index = INDEXED.iter().copied().find(|f| strategies.iter().any(|s| s.selectable_fields().contains(f)));
-    CacheSpec { prefix: prefix.to_owned(), decode: Arc::new(Reader { strategies }), index }
+    CacheSpec { prefix: prefix.to_owned(), decode: Arc::new(Reader::new(strategies)), index }
 }

@@ -62,21 +62,22 @@ pub(crate) fn name_kind(tree: &mut Value, (group, version, kind): (&'static str,
 /// Reads stored values of a prefix: those of ours as they are, others (protobuf, or JSON in another order) by way of a
 /// tree.
 pub(crate) struct Reader {
-    /// The strategy of the version that is stored, then those of others; selectable fields are taken of all.
-    pub(crate) strategies: Vec<&'static dyn Strategy>,
+    strategies: Vec<&'static dyn Strategy>,
+    /// What has to be read for the selectable fields of all strategies.
+    members: Members,
 }
 
 impl Reader {
-    /// What has to be read for the selectable fields of all strategies.
-    fn members(&self) -> Members {
-        let mut wanted = Members::Nothing;
-        for strategy in self.strategies.iter().filter(|s| !s.selectable_fields().is_empty()) {
-            wanted = match (wanted, strategy.selectable_members()) {
-                (Members::Nothing, Some(members)) => Members::Only(members),
+    /// For the strategy of the version that is stored, then those of others; selectable fields are taken of all.
+    pub(crate) fn new(strategies: Vec<&'static dyn Strategy>) -> Self {
+        let mut members = Members::Nothing;
+        for strategy in strategies.iter().filter(|s| !s.selectable_fields().is_empty()) {
+            members = match (members, strategy.selectable_members()) {
+                (Members::Nothing, Some(only)) => Members::Only(only),
                 _ => Members::Everything,
             };
         }
-        wanted
+        Self { strategies, members }
     }
 
     fn attributes(&self, view: &Value) -> Attributes {
@@ -113,7 +114,7 @@ impl Decode for Reader {
                 json::finish(&stored, revision).ok_or("the value is no object")?
             }
         };
-        let view = view::read(&bytes, self.members()).map_err(|e| e.to_string())?;
+        let view = view::read(&bytes, self.members).map_err(|e| e.to_string())?;
         Ok(Decoded { attributes: self.attributes(&view), bytes, body })
     }
 }

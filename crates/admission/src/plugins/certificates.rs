@@ -5,7 +5,6 @@ use crate::{Attributes, Cluster, Operation, Plugin};
 use async_trait::async_trait;
 use serde_json::Value;
 use steersman_apimachinery::{GroupVersionResource, Status, object};
-use steersman_auth::Decision;
 
 const GROUP: &str = "certificates.k8s.io";
 
@@ -54,7 +53,7 @@ impl Plugin for Permission {
                 resource_request: true,
                 path: "",
             };
-            if cluster.authorizer().authorize(&attributes).await.0 == Decision::Allow {
+            if cluster.authorizer().allows(&attributes).await {
                 return Ok(());
             }
         }

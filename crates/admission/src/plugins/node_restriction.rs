@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use steersman_apimachinery::{GroupResource, GroupVersionResource, Status, object};
-use steersman_auth::Decision;
 
 /// The plug-in (rule: upstream `plugin/pkg/admission/noderestriction`).
 #[derive(Debug)]
@@ -345,7 +344,7 @@ impl Request<'_, '_> {
             resource_request: true,
             path: "",
         };
-        self.cluster.authorizer().authorize(&asked).await.0 == Decision::Allow
+        self.cluster.authorizer().allows(&asked).await
     }
 
     fn lease(&self) -> Result<(), Status> {
@@ -384,9 +383,7 @@ impl Request<'_, '_> {
         let wanted = format!("system:node:{}", self.node);
         match common_name(object::str(request, &["spec", "request"])) {
             Err(why) => self.refuse(format!("unable to parse csr: {why}")),
-            Ok(name) if name != wanted => {
-                self.refuse(format!("can only create a node CSR with CN=system:node:{}", self.node))
-            }
+            Ok(name) if name != wanted => self.refuse(format!("can only create a node CSR with CN={wanted}")),
             Ok(_) => Ok(()),
         }
     }

@@ -91,19 +91,19 @@ fn check(e: &mut ErrorList, path: &Path, schema: &Value, rules: Rules, place: &P
     if let Some(not) = schema.sub("not") {
         check(e, &path.child("not"), not, rules, place, false);
     }
-    for of in ["allOf", "oneOf", "anyOf", "items"] {
-        if of == "items" {
-            for (name, schema) in schema.entries("definitions") {
-                check(e, &path.child("definitions").key(name), schema, rules, place, false);
-            }
-            if let Some(items) = schema.sub("items").filter(|i| i.is_object()) {
-                check(e, &path.child("items"), items, rules, place, false);
-            }
-        }
+    let listed = |e: &mut ErrorList, of: &str| {
         for (i, schema) in schema.items(of).iter().enumerate() {
             check(e, &path.child(of).index(i), schema, rules, place, false);
         }
+    };
+    ["allOf", "oneOf", "anyOf"].into_iter().for_each(|of| listed(e, of));
+    for (name, schema) in schema.entries("definitions") {
+        check(e, &path.child("definitions").key(name), schema, rules, place, false);
     }
+    if let Some(items) = schema.sub("items").filter(|i| i.is_object()) {
+        check(e, &path.child("items"), items, rules, place, false);
+    }
+    listed(e, "items");
     for (name, schema) in schema.entries("dependencies").into_iter().filter(|(_, s)| s.is_object()) {
         check(e, &path.child("dependencies").key(name), schema, rules, place, false);
     }

@@ -84,7 +84,7 @@ fn invariants(e: &mut ErrorList, path: &Path, schema: &Value, level: Level) {
     }
     let first = schema.items("allOf").first();
     let (whole, in_first) = (int_or_string(schema), first.is_some_and(int_or_string));
-    narrowing(e, path, schema, level, whole, in_first);
+    narrowing(e, path, schema, whole, in_first);
     types(e, path, schema, level);
     embedded(e, path, schema, level);
 }
@@ -157,34 +157,36 @@ fn names_only(metadata: &Value) -> bool {
 }
 
 /// What `schema` says under quantifiers; `whole` and `in_first`: it stands for numbers and texts, itself or in its first `allOf`.
-fn narrowing(e: &mut ErrorList, path: &Path, schema: &Value, level: Level, whole: bool, in_first: bool) {
+fn narrowing(e: &mut ErrorList, path: &Path, schema: &Value, whole: bool, in_first: bool) {
     for of in ["anyOf", "allOf", "oneOf"] {
         if of == "anyOf" && whole {
             continue;
         }
         for (i, nested) in schema.items(of).iter().enumerate() {
             let skip = of == "allOf" && i == 0 && in_first;
-            self::nested(e, &path.child(of).index(i), nested, level, skip);
+            self::nested(e, &path.child(of).index(i), nested, skip);
         }
     }
     if let Some(not) = object(schema, "not") {
-        nested(e, &path.child("not"), not, level, false);
+        nested(e, &path.child("not"), not, false);
     }
     let pattern = schema.s("pattern");
-    if let Err(why) = regex::Regex::new(pattern) {
+    if !pattern.is_empty()
+        && let Err(why) = regex::Regex::new(pattern)
+    {
         let why = format!("must be a valid regular expression, but isn't: {why}");
         e.invalid(&path.child("pattern"), pattern, why);
     }
 }
 
 /// A schema under a quantifier narrows values and says nothing of their structure.
-fn nested(e: &mut ErrorList, path: &Path, schema: &Value, level: Level, whole: bool) {
-    narrowing(e, path, schema, level, whole, false);
+fn nested(e: &mut ErrorList, path: &Path, schema: &Value, whole: bool) {
+    narrowing(e, path, schema, whole, false);
     if let Some(items) = object(schema, "items") {
-        nested(e, &path.child("items"), items, level, false);
+        nested(e, &path.child("items"), items, false);
     }
     for (name, property) in schema.entries("properties") {
-        nested(e, &path.child("properties").key(name), property, Level::Field, false);
+        nested(e, &path.child("properties").key(name), property, false);
     }
     const EMPTY: &str = "must be empty to be structural";
     const UNDEFINED: &str = "must be undefined to be structural";

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use steersman_apimachinery::field::go_quote;
 use steersman_apimachinery::{GroupResource, Status, object};
-use steersman_auth::{Attributes, Decision, UserInfo};
+use steersman_auth::{Attributes, UserInfo};
 use steersman_registry::{Cluster, Context};
 
 /// A rule with one of each.
@@ -115,11 +115,7 @@ async fn may(cluster: &dyn Cluster, user: &UserInfo, verb: &str, resource: &str,
         resource_request: true,
         path: "",
     };
-    cluster.authorizer().authorize(&a).await.0 == Decision::Allow
-}
-
-fn is_master(user: &UserInfo) -> bool {
-    user.groups.iter().any(|g| g == "system:masters")
+    cluster.authorizer().allows(&a).await
 }
 
 async fn confirm(ctx: &Context, cluster: &dyn Cluster, namespace: &str, rules: &[Value]) -> Result<(), String> {
@@ -149,7 +145,7 @@ pub(super) async fn check_role(
     obj: &Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    if is_master(&ctx.user) || old.is_some_and(|o| is_tidying(obj, o)) {
+    if ctx.user.is_privileged() || old.is_some_and(|o| is_tidying(obj, o)) {
         return Ok(());
     }
     let namespace = object::namespace(obj);
@@ -180,7 +176,7 @@ pub(super) async fn check_binding(
     obj: &Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    if is_master(&ctx.user) || old.is_some_and(|o| is_tidying(obj, o)) {
+    if ctx.user.is_privileged() || old.is_some_and(|o| is_tidying(obj, o)) {
         return Ok(());
     }
     let (namespace, role) = (object::namespace(obj), obj.at("roleRef"));

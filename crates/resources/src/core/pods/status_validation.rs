@@ -25,11 +25,11 @@ pub fn validate(new: &Value, old: &Value) -> ErrorList {
     }
     let nominated = object::str(status, &["nominatedNodeName"]);
     if !nominated.is_empty() && nominated != object::str(was, &["nominatedNodeName"]) {
-        say(&mut e, || at.child("nominatedNodeName"), nominated, validation::dns_subdomain(nominated, false));
-    }
-    let bound = !object::str(old, &["spec", "nodeName"]).is_empty();
-    if bound && !nominated.is_empty() && nominated != object::str(was, &["nominatedNodeName"]) {
-        e.forbidden(&at.child("nominatedNodeName"), "may not be set on pods that are already bound to a node");
+        let at = at.child("nominatedNodeName");
+        say(&mut e, || at.clone(), nominated, validation::dns_subdomain(nominated, false));
+        if !object::str(old, &["spec", "nodeName"]).is_empty() {
+            e.forbidden(&at, "may not be set on pods that are already bound to a node");
+        }
     }
     observed_generation(&mut e, status, &at);
     validation::immutable(&mut e, status.get("qosClass"), was.get("qosClass"), &at.child("qosClass"));
